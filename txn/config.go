@@ -1,0 +1,140 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Defaults of Config and Options.
+const (
+	defaultAttempts       = 3
+	defaultAcquireTimeout = 30 * time.Second
+	defaultResolveTimeout = 5 * time.Second
+	defaultBaseDelay      = 5 * time.Millisecond
+	defaultMaxDelay       = time.Second
+)
+
+// Config configures a DB. The zero value is right for most programs.
+type Config struct {
+	// Options are the defaults of every transaction. Deferrable is per call only.
+	Options Options
+
+	// AcquireTimeout bounds the wait for a connection of the pool; past it the error is
+	// ErrAcquireTimeout. Default 30 seconds; negative: none, only the context's.
+	AcquireTimeout time.Duration
+
+	// ResolveTimeout is how much longer than its context a COMMIT already sent is waited
+	// for, and how long a ROLLBACK may take before the connection is given up instead.
+	// Default 5 seconds.
+	ResolveTimeout time.Duration
+
+	// BaseDelay and MaxDelay shape the pause between attempts: a random time between zero
+	// and BaseDelay·2ⁿ⁻¹ after the n-th attempt, at most MaxDelay. Defaults 5 milliseconds
+	// and 1 second.
+	BaseDelay, MaxDelay time.Duration
+
+	// Pooler says that a connection pooler such as PgBouncer stands between the pool and
+	// the server. Open then leaves out what needs the server itself: cancel requests.
+	Pooler bool
+}
+
+func (c Config) withDefaults() Config {
+	fill(&c.AcquireTimeout, defaultAcquireTimeout)
+	fill(&c.ResolveTimeout, defaultResolveTimeout)
+	fill(&c.BaseDelay, defaultBaseDelay)
+	fill(&c.MaxDelay, defaultMaxDelay)
+	return c
+}
+
+func (c Config) validate() error {
+	if c.Options.Deferrable {
+		return &OptionsError{"Config.Options.Deferrable", "is per call only"}
+	}
+	for _, f := range []struct {
+		name string
+		d    time.Duration
+	}{
+		{"Config.ResolveTimeout", c.ResolveTimeout}, {"Config.BaseDelay", c.BaseDelay}, {"Config.MaxDelay", c.MaxDelay},
+	} {
+		if f.d < 0 {
+			return &OptionsError{f.name, "is negative"}
+		}
+	}
+	return c.Options.validate(false)
+}
+
+// A DB begins transactions on a pool. It has no Exec and no Query: a statement runs in a
+// transaction, or through generated code as a transaction of its own. A DB is safe for
+// concurrent use.
+type DB struct {
+	pool   *pgxpool.Pool
+	cfg    Config
+	err    error // of the configuration; every call returns it
+	budget *budget
+}
+
+// Open makes a pool for the connection string, set up by ConfigurePool (unless cfg.Pooler),
+// and checks that the server answers. Close the DB when it is no longer needed.
+func Open(ctx context.Context, dsn string, cfg Config) (*DB, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	pc, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, dsnError(err)
+	}
+	if !cfg.Pooler {
+		ConfigurePool(pc)
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, pc)
+	if err != nil {
+		return nil, err
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return New(pool, cfg), nil
+}
+
+// New makes a DB on a pool of the caller's, who keeps closing it (Close does so too). Call
+// ConfigurePool on the pool's configuration first, so that a cancelled context does not
+// cost its connection. A Config that cannot be right makes every call fail with its
+// *OptionsError.
+func New(pool *pgxpool.Pool, cfg Config) *DB {
+	return &DB{pool: pool, cfg: cfg.withDefaults(), err: cfg.validate(), budget: newBudget()}
+}
+
+// Pool returns the pool, for what transactions are not for: LISTEN, metrics, its own
+// configuration. Statements sent through it are not watched.
+func (d *DB) Pool() *pgxpool.Pool {
+	if d == nil {
+		return nil
+	}
+	return d.pool
+}
+
+// Close closes the pool and waits until all connections are returned.
+func (d *DB) Close() {
+	if d != nil && d.pool != nil {
+		d.pool.Close()
+	}
+}
+
+// dsnError says what is wrong with a connection string without showing any of it: while it
+// cannot be parsed, nobody knows where in it the password is.
+func dsnError(err error) error {
+	const hint = "txn: the connection string cannot be parsed (not shown, it may hold a password): "
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		return errors.New(hint + "it is not a valid URL; write special characters of the password percent-encoded")
+	}
+	if e, ok := errors.AsType[*strconv.NumError](err); ok {
+		return errors.New(hint + "a number in it is not valid: " + e.Err.Error())
+	}
+	return errors.New(hint + "see the PostgreSQL manual, libpq connection strings")
+}

@@ -1,0 +1,65 @@
+// Package txn runs functions in PostgreSQL transactions, on pgx.
+//
+//	err := txn.WithTx(ctx, d, txn.Options{Label: "sign-up"}, func(ctx context.Context, tx *txn.Tx) error {
+//		var user int64
+//		err := tx.QueryRow(ctx, "insert into users (name) values ($1) returning id", name).Scan(&user)
+//		if err != nil {
+//			return err
+//		}
+//		_, err = tx.Exec(ctx, "insert into accounts (user_id) values ($1)", user)
+//		return err
+//	})
+//
+// If the function returns nil, WithTx commits, and nil from WithTx means committed. If it
+// returns an error, panics or exits, everything is rolled back.
+//
+// # Handles
+//
+// A [DB] is a pool and its configuration; it begins transactions and runs no statements. A
+// [Tx] is a function's handle on a read-write transaction, a [ReadTx] on one that is only
+// read in. Handles have neither Commit nor Rollback. A [Tx] is what sqlc's New takes.
+//
+// A function that takes a [Transactor] can be called on its own, with a *DB, or as a part of
+// a larger transaction, with a *Tx; one that only reads takes a [ReadTransactor]:
+//
+//	func (s *Service) Deposit(ctx context.Context, t txn.Transactor, account, amount int64) error {
+//		return txn.WithTx(ctx, t, txn.Options{Label: "deposit"}, …)
+//	}
+//
+// # The function may run more than once
+//
+// WithTx on a *DB repeats an attempt that was rolled back because of a serialization
+// failure, a deadlock, or a lost connection. Whatever the function leaves outside the
+// transaction stays from the failed run: let [WithTxValue] carry results, and call nobody
+// else's service from inside.
+//
+// # Joining, and parts that may fail
+//
+// A nested WithTx joins: its failure is the whole transaction's, also when the outer
+// function ignores the error. A part that may fail alone is a [Tx.Savepoint]. Only the
+// outermost call retries.
+//
+// # Errors
+//
+// The function's own errors come back unchanged. Conditions have sentinels ([ErrNotFound],
+// [ErrStale], [ErrLockNotAvailable], [ErrRollbackOnly] and others), details have types; all
+// answer errors.Is and errors.As and wrap the *pgconn.PgError, whose code [SQLState] finds.
+// The first error that made a transaction fail is the one reported, also when the function
+// dropped it.
+//
+// [CommitUnknownError] is the one to treat apart: the connection was lost between COMMIT and
+// its answer. Such a call is never repeated.
+//
+// # Cancellation
+//
+// A cancelled context cancels the running statement on the server and rolls back. On pools
+// made by [Open] or prepared by [ConfigurePool] the connection survives. A COMMIT already
+// sent is not cancelled but waited for, Config.ResolveTimeout longer, because only its
+// answer tells the outcome.
+//
+// # Costs
+//
+// A function that sends nothing costs no round trip and no connection. Else BEGIN with its
+// settings is one round trip, COMMIT another; a savepoint costs one at its begin and one at
+// its end.
+package txn

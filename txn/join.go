@@ -1,0 +1,66 @@
+package txn
+
+import (
+	"context"
+	"fmt"
+)
+
+// adopt checks a joining call's options against the running transaction's and applies those
+// that can differ inside it. restore takes them back. t.mu is held in both.
+func (t *transaction) adopt(opts Options, readOnly bool) (restore func(), err error) {
+	if err := opts.validate(readOnly); err != nil {
+		return nil, err
+	}
+	if err := t.opts.conflict(opts); err != nil {
+		return nil, err
+	}
+	want, also, onRetry := t.want, t.opts.RetryAlso, t.opts.OnRetry
+	override(&t.want.lock, opts.LockTimeout)
+	override(&t.want.statement, opts.StatementTimeout)
+	override(&t.want.idle, opts.IdleTimeout)
+	// What the outer call retries grows for good: the inner's failure may become the whole
+	// transaction's only later, at COMMIT.
+	if len(opts.RetryAlso) > 0 {
+		t.opts.RetryAlso = append(also[:len(also):len(also)], opts.RetryAlso...)
+	}
+	t.opts.OnRetry = both(onRetry, opts.OnRetry)
+	return func() { t.want = want }, nil
+}
+
+// conflict refuses what a running transaction cannot be given any more.
+func (outer Options) conflict(inner Options) error {
+	if inner.Isolation.strength() > outer.Isolation.strength() {
+		return fmt.Errorf("%w: Isolation: the transaction is %s, asked for is %s; ask for it in the outer call",
+			ErrOptionsConflict, outer.Isolation, inner.Isolation)
+	}
+	if inner.Deferrable && !outer.Deferrable {
+		return fmt.Errorf("%w: Deferrable: the transaction is not; ask for it in the outer call", ErrOptionsConflict)
+	}
+	if s := inner.SynchronousCommit; s != SyncUnspecified && s != outer.SynchronousCommit {
+		return fmt.Errorf("%w: SynchronousCommit: the transaction has %q, asked for is %q; ask for it in the outer call",
+			ErrOptionsConflict, string(outer.SynchronousCommit), string(s))
+	}
+	if inner.DeferConstraints && !outer.DeferConstraints {
+		return fmt.Errorf("%w: DeferConstraints: the transaction does not; ask for it in the outer call", ErrOptionsConflict)
+	}
+	return nil
+}
+
+func override[T comparable](field *T, by T) {
+	if zero := *new(T); by != zero {
+		*field = by
+	}
+}
+
+func both(first, second func(context.Context, Retry)) func(context.Context, Retry) {
+	switch {
+	case first == nil:
+		return second
+	case second == nil:
+		return first
+	}
+	return func(ctx context.Context, r Retry) {
+		first(ctx, r)
+		second(ctx, r)
+	}
+}

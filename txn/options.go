@@ -1,0 +1,206 @@
+package txn
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Isolation is a transaction isolation level.
+type Isolation uint8
+
+// The levels, weakest first. PostgreSQL has no dirty reads: ReadUncommitted is accepted
+// and behaves exactly as ReadCommitted.
+const (
+	IsolationUnspecified Isolation = iota // Config's default, else ReadCommitted
+	ReadUncommitted
+	ReadCommitted
+	RepeatableRead
+	Serializable
+)
+
+// String returns the level's SQL name in lower case.
+func (l Isolation) String() string {
+	switch l {
+	case IsolationUnspecified:
+		return "unspecified"
+	case ReadUncommitted:
+		return "read uncommitted"
+	case ReadCommitted:
+		return "read committed"
+	case RepeatableRead:
+		return "repeatable read"
+	case Serializable:
+		return "serializable"
+	}
+	return fmt.Sprintf("Isolation(%d)", uint8(l))
+}
+
+// strength makes the two names of one behaviour equal.
+func (l Isolation) strength() Isolation {
+	if l == ReadUncommitted {
+		return ReadCommitted
+	}
+	return l
+}
+
+// SynchronousCommit says what COMMIT waits for. The names are those of PostgreSQL's
+// setting synchronous_commit.
+type SynchronousCommit string
+
+// The values, least durable first. With SyncOff a crash of the server may lose the last
+// moments' commits, though never tear one.
+const (
+	SyncUnspecified SynchronousCommit = ""             // the server's setting
+	SyncOff         SynchronousCommit = "off"          // nothing
+	SyncLocal       SynchronousCommit = "local"        // this server's disk
+	SyncRemoteWrite SynchronousCommit = "remote_write" // the standby's operating system
+	SyncOn          SynchronousCommit = "on"           // the standby's disk too, if there is one
+	SyncRemoteApply SynchronousCommit = "remote_apply" // visible on the standby
+)
+
+// Options says how a transaction runs. The zero value is right for most calls.
+//
+// A call on a *DB begins a transaction with these options. A call on a *Tx or *ReadTx joins
+// the one that runs: there a zero field asks for nothing, and each field says what another
+// value does.
+type Options struct {
+	// Label says why, in a few words such as "account: transfer". It names the transaction
+	// in errors. A joined call's label is added to the outer one's, after a slash.
+	Label string
+
+	// Isolation is the level. Default: Config.Options.Isolation, else ReadCommitted.
+	// Joined: an equal or weaker level joins, a stronger one is ErrOptionsConflict.
+	Isolation Isolation
+
+	// Deferrable makes a Serializable WithReadTx wait for a snapshot that no concurrent
+	// transaction can invalidate: then it can neither fail nor be the cause of another's
+	// failure. Only there. Joined: ErrOptionsConflict unless equal.
+	Deferrable bool
+
+	// LockTimeout bounds each wait for a lock; past it the statement fails with
+	// ErrLockNotAvailable. A limit per lock, not for the call. Rounded up to milliseconds.
+	// Default: none of our own, the server's setting applies. Joined: holds for the inner
+	// call, the outer value afterwards.
+	LockTimeout time.Duration
+
+	// StatementTimeout bounds each statement on the server (SQLSTATE 57014, not retried).
+	// Default and joined: as LockTimeout.
+	StatementTimeout time.Duration
+
+	// IdleTimeout makes the server end a transaction that sends nothing for so long, with
+	// the connection (SQLSTATE 25P03, not retried): its locks do not outlive a stuck
+	// client. Default and joined: as LockTimeout.
+	IdleTimeout time.Duration
+
+	// Timeout bounds the whole call, waits for a connection and retries included. Past it
+	// the error is context.DeadlineExceeded and nothing is committed: a COMMIT already sent
+	// is waited for, up to Config.ResolveTimeout longer. The server ends the transaction by
+	// itself one second later, if this process no longer can. Joined: the nearer deadline
+	// holds.
+	Timeout time.Duration
+
+	// SynchronousCommit is what COMMIT waits for. Default: the server's setting. Joined:
+	// ErrOptionsConflict unless equal.
+	SynchronousCommit SynchronousCommit
+
+	// DeferConstraints checks all deferrable constraints at COMMIT. Joined:
+	// ErrOptionsConflict unless equal.
+	DeferConstraints bool
+
+	// MaxAttempts is how often the function may run. Default: Config.Options.MaxAttempts,
+	// else 3; 1 disables retry. Joined: ignored, only the outermost call retries.
+	MaxAttempts int
+
+	// RetryAlso names further SQLSTATEs to retry, such as "23505" for a function that looks
+	// before it inserts. Cancelled statements and the server's session timeouts (57014,
+	// 25P03, 25P04, 57P05) are refused here. Joined: added to the outer call's.
+	RetryAlso []string
+
+	// OnRetry is called before each further attempt, in the calling goroutine, between
+	// transactions: it may use the *DB. Joined: called as well, after the outer one.
+	OnRetry func(ctx context.Context, r Retry)
+}
+
+// A Retry describes an attempt that failed and will be repeated.
+type Retry struct {
+	Label   string
+	Attempt int           // the failed attempt's number, from 1
+	Err     error         // why it failed
+	Delay   time.Duration // the pause before the next one
+}
+
+// validate refuses what can never be right.
+func (o Options) validate(readOnly bool) error {
+	if o.Isolation > Serializable {
+		return &OptionsError{"Isolation", "unknown level " + o.Isolation.String()}
+	}
+	if o.Deferrable && (!readOnly || o.Isolation != Serializable) {
+		return &OptionsError{"Deferrable", "has a meaning only for WithReadTx at Serializable"}
+	}
+	for _, f := range []struct {
+		name string
+		d    time.Duration
+	}{
+		{"LockTimeout", o.LockTimeout}, {"StatementTimeout", o.StatementTimeout},
+		{"IdleTimeout", o.IdleTimeout}, {"Timeout", o.Timeout},
+	} {
+		if f.d < 0 {
+			return &OptionsError{f.name, fmt.Sprintf("is negative (%s); leave it zero for none", f.d)}
+		}
+		if milliseconds(f.d) > math.MaxInt32-backstop.Milliseconds() {
+			return &OptionsError{f.name, fmt.Sprintf("is %s, the server's limit is about 24 days", f.d)}
+		}
+	}
+	switch o.SynchronousCommit {
+	case SyncUnspecified, SyncOff, SyncLocal, SyncRemoteWrite, SyncOn, SyncRemoteApply:
+	default:
+		return &OptionsError{"SynchronousCommit", fmt.Sprintf("unknown value %q", string(o.SynchronousCommit))}
+	}
+	if o.MaxAttempts < 0 {
+		return &OptionsError{"MaxAttempts", "is negative; use 1 for no retry"}
+	}
+	for _, code := range o.RetryAlso {
+		if len(code) != 5 {
+			return &OptionsError{"RetryAlso", fmt.Sprintf("%q is not a SQLSTATE: those have five characters", code)}
+		}
+		if neverRetried(code) {
+			return &OptionsError{"RetryAlso", code + " reports the caller's own limit or wish; raise the limit instead of repeating"}
+		}
+	}
+	return nil
+}
+
+// over fills the zero fields of o from the defaults d.
+func (o Options) over(d Options) Options {
+	fill(&o.Label, d.Label)
+	fill(&o.Isolation, d.Isolation)
+	fill(&o.LockTimeout, d.LockTimeout)
+	fill(&o.StatementTimeout, d.StatementTimeout)
+	fill(&o.IdleTimeout, d.IdleTimeout)
+	fill(&o.Timeout, d.Timeout)
+	fill(&o.SynchronousCommit, d.SynchronousCommit)
+	fill(&o.DeferConstraints, d.DeferConstraints)
+	fill(&o.MaxAttempts, d.MaxAttempts)
+	if o.RetryAlso == nil {
+		o.RetryAlso = d.RetryAlso
+	}
+	if o.OnRetry == nil {
+		o.OnRetry = d.OnRetry
+	}
+	fill(&o.Isolation, ReadCommitted)
+	fill(&o.MaxAttempts, defaultAttempts)
+	return o
+}
+
+func fill[T comparable](field *T, otherwise T) {
+	if zero := *new(T); *field == zero {
+		*field = otherwise
+	}
+}
+
+// milliseconds rounds up: a limit of 0 would mean none.
+func milliseconds(d time.Duration) int64 {
+	return int64((d + time.Millisecond - 1) / time.Millisecond)
+}

@@ -1,0 +1,120 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// run begins transactions until one attempt is final.
+func (d *DB) run(ctx context.Context, opts Options, readOnly bool, fn func(context.Context, *scope) error) error {
+	if d == nil || d.pool == nil {
+		return ErrTxDone
+	}
+	if d.err != nil {
+		return d.err
+	}
+	opts = opts.over(d.cfg.Options)
+	if err := opts.validate(readOnly); err != nil {
+		return err
+	}
+	if marked(ctx, d.pool) {
+		return ErrNestedDB
+	}
+	if opts.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, opts.Timeout)
+		defer cancel()
+	}
+	start := time.Now()
+	for attempt := 1; ; attempt++ {
+		t := d.newTransaction(ctx, opts, readOnly, attempt)
+		err := t.run(fn)
+		if err == nil {
+			d.budget.success()
+			return nil
+		}
+		delay := d.delay(attempt)
+		if !d.again(ctx, t, err) {
+			return err
+		}
+		if attempt >= opts.MaxAttempts || tooLate(ctx, delay) || !d.affordable(t, err) || !sleep(ctx, delay, t, err) {
+			return exhausted(opts.Label, attempt, start, err)
+		}
+	}
+}
+
+// again reports whether another attempt may help. What the server said first counts: the
+// function may have returned something else, or nothing.
+func (d *DB) again(ctx context.Context, t *transaction, err error) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	return t.verdict(err) != final
+}
+
+func (t *transaction) verdict(err error) verdict {
+	if _, unknown := errors.AsType[*CommitUnknownError](err); unknown {
+		return final
+	}
+	cause := err
+	if t.doom != nil {
+		cause = t.doom
+	}
+	if neverRetried(SQLState(cause)) {
+		return final
+	}
+	if v := classify(cause); v != final {
+		return v
+	}
+	if slices.Contains(t.opts.RetryAlso, SQLState(cause)) {
+		return contention
+	}
+	return final
+}
+
+// affordable: an outage's retries draw on what all callers share; a serialization failure
+// or deadlock proves the server healthy.
+func (d *DB) affordable(t *transaction, err error) bool {
+	return t.verdict(err) != outage || d.budget.draw()
+}
+
+// delay is full jitter: contenders that failed together come back apart.
+func (d *DB) delay(attempt int) time.Duration {
+	most := d.cfg.MaxDelay
+	if shift := attempt - 1; shift < 32 && d.cfg.BaseDelay<<shift < most {
+		most = d.cfg.BaseDelay << shift
+	}
+	return rand.N(most + 1)
+}
+
+func tooLate(ctx context.Context, delay time.Duration) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && time.Now().Add(delay).After(deadline)
+}
+
+// sleep pauses before the next attempt and reports whether it still has a caller.
+func sleep(ctx context.Context, delay time.Duration, t *transaction, err error) bool {
+	if t.opts.OnRetry != nil {
+		t.opts.OnRetry(ctx, Retry{Label: t.opts.Label, Attempt: t.attempt, Err: err, Delay: delay})
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// exhausted wraps the error of the last of several attempts. A single attempt's is
+// returned as it is.
+func exhausted(label string, attempts int, start time.Time, err error) error {
+	if attempts == 1 {
+		return err
+	}
+	return &RetriesExhaustedError{Label: label, Attempts: attempts, Elapsed: time.Since(start), Err: err}
+}

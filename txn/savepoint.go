@@ -1,0 +1,117 @@
+package txn
+
+import (
+	"context"
+	"strconv"
+)
+
+// Savepoint runs fn in a part of the transaction that can fail alone: if fn returns an
+// error or panics, what it did is undone, and the transaction goes on as if fn had not
+// run. The error is returned; it is contained, so the caller may drop it and commit.
+//
+// While fn runs, tx itself is suspended (ErrSuspended): only fn's handle reaches the
+// server. A statement error that fn swallowed is returned instead of nil. Locks taken in fn
+// are freed when it is undone. A serialization failure can be contained, but seldom cured:
+// its cause lies in the whole transaction, and a second try inside it fails again.
+//
+// A savepoint costs the server a subtransaction; beyond 64 open at once in one transaction
+// other sessions slow down too.
+func (tx *Tx) Savepoint(ctx context.Context, fn func(context.Context, *Tx) error) error {
+	if fn == nil {
+		return errNoFunction
+	}
+	return tx.scope().savepoint(ctx, func(ctx context.Context, s *scope) error { return fn(ctx, &Tx{s}) })
+}
+
+// SavepointValue is Savepoint for a function with a result. After an error the result is
+// T's zero value.
+func SavepointValue[T any](ctx context.Context, tx *Tx, fn func(context.Context, *Tx) (T, error)) (T, error) {
+	if fn == nil {
+		return *new(T), errNoFunction
+	}
+	var v T
+	err := tx.Savepoint(ctx, func(ctx context.Context, tx *Tx) (err error) {
+		v, err = fn(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return *new(T), err
+	}
+	return v, nil
+}
+
+func (s *scope) savepoint(ctx context.Context, fn func(context.Context, *scope) error) error {
+	t, err := s.enter()
+	if err != nil {
+		return err
+	}
+	inner := &scope{t: t, label: s.label, depth: s.depth + 1}
+	err = t.ready(ctx)
+	have := t.have
+	if err == nil {
+		err = t.control(ctx, "savepoint "+inner.savepointName())
+	}
+	if err == nil {
+		t.depth++
+	}
+	t.leave()
+	if err != nil {
+		return err
+	}
+
+	returned := false
+	defer func() {
+		if !returned {
+			_ = inner.leaveSavepoint(ctx, have, errDidNotReturn)
+		}
+	}()
+	err = fn(withMark(ctx, t.db.pool, &t.open), inner)
+	returned = true
+	return inner.leaveSavepoint(ctx, have, err)
+}
+
+// savepointName is by depth: few names, each used again, stay in statement caches, and two
+// that are open at once cannot be equal.
+func (s *scope) savepointName() string { return "s" + strconv.Itoa(s.depth) }
+
+func (s *scope) leaveSavepoint(ctx context.Context, have limits, err error) error {
+	t := s.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.done = true
+	if t.results != nil {
+		open := t.closeResults()
+		if err == nil {
+			err = open
+		}
+	}
+	if err == nil && t.doom != nil {
+		err = t.rollbackOnly()
+	}
+	if err == nil {
+		// A caller's cancelled context must not leave the savepoint open.
+		err = t.control(context.WithoutCancel(ctx), "release savepoint "+s.savepointName())
+	}
+	t.depth--
+	if err != nil {
+		s.undo(have)
+	}
+	return err
+}
+
+// undo rolls back to the savepoint and releases it, since a savepoint rolled back to still
+// exists and holds memory of the server. Limits set since are undone with it.
+func (s *scope) undo(have limits) {
+	t := s.t
+	if t.lost || t.destroy {
+		return
+	}
+	name := s.savepointName()
+	err := t.undoing("rollback to savepoint " + name + "; release savepoint " + name)
+	if err != nil || t.conn.Conn().PgConn().TxStatus() != statusActive {
+		t.lost = true
+		t.doomed(&lostError{err})
+		return
+	}
+	t.doom, t.have = nil, have
+}
