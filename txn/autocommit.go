@@ -40,17 +40,16 @@ func (a *autocommit) acquire(ctx context.Context, sql string) (*pgxpool.Conn, er
 	return d.acquire(ctx)
 }
 
-// after gives the error of a statement its meaning: a write whose answer was lost, and
-// which pgx cannot say was never sent, may have been committed.
+// after gives the error of a statement its meaning: a write on a connection that was lost
+// may have been committed. (pgconn.SafeToRetry would call some of these never sent, though
+// they were: see the end of transaction.commit.)
 func (a *autocommit) after(conn *pgxpool.Conn, err error) error {
-	if err == nil {
-		return nil
-	}
-	if !conn.Conn().IsClosed() {
-		return named(err)
-	}
 	switch {
-	case !a.reads && !pgconn.SafeToRetry(err):
+	case err == nil:
+		return nil
+	case !conn.Conn().IsClosed():
+		return named(err)
+	case !a.reads:
 		return &CommitUnknownError{Err: err}
 	case cancelled(err):
 		return err

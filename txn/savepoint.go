@@ -79,11 +79,8 @@ func (s *scope) leaveSavepoint(ctx context.Context, have limits, err error) erro
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.done = true
-	if t.results != nil {
-		open := t.closeResults()
-		if err == nil {
-			err = open
-		}
+	if open := t.closeResults(); err == nil {
+		err = open
 	}
 	if err == nil && t.doom != nil {
 		err = t.rollbackOnly()

@@ -88,11 +88,8 @@ func (s *scope) leaveJoined(readOnly bool, restore func(), err error) error {
 	defer t.mu.Unlock()
 	s.done = true
 	restore()
-	if t.results != nil {
-		open := t.closeResults()
-		if err == nil {
-			err = open
-		}
+	if open := t.closeResults(); err == nil {
+		err = open
 	}
 	if err == nil && t.doom != nil {
 		err = t.rollbackOnly()

@@ -92,6 +92,9 @@ func (t *transaction) end(s *scope, err error) error {
 	t.mu.Lock() // waits for a goroutine that the function left behind
 	defer t.mu.Unlock()
 	s.done = true
+	if t.results != nil {
+		t.cancel() // nobody wants the remaining rows
+	}
 	open := t.closeResults()
 	defer t.release()
 	if err == nil {
@@ -118,7 +121,6 @@ func (t *transaction) closeResults() error {
 		return nil
 	}
 	t.mu.Unlock()
-	t.cancel() // nobody wants the remaining rows
 	r.discard()
 	t.mu.Lock()
 	t.results = nil
@@ -315,6 +317,10 @@ func (t *transaction) commit() error {
 	if !t.begun {
 		return nil
 	}
+	if t.conn.Conn().IsClosed() {
+		t.lost = true
+		return &lostError{pgconn.ErrConnClosed}
+	}
 	// From here the caller's deadline no longer helps: a COMMIT broken off is an outcome
 	// nobody knows. It is waited for, ResolveTimeout longer.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.ctx))
@@ -333,9 +339,11 @@ func (t *transaction) commit() error {
 		return fmt.Errorf("%s: COMMIT failed, nothing was committed: %w", subject(t.opts.Label), named(err))
 	}
 	t.lost = true
-	if pgconn.SafeToRetry(err) || t.readOnly {
-		return &lostError{err} // never sent, or nothing to commit
+	if t.readOnly {
+		return &lostError{err} // nothing to commit
 	}
+	// pgconn.SafeToRetry cannot be asked here: a connection lost while the answer was read
+	// can show as "conn closed", which it takes for never sent.
 	return &CommitUnknownError{Label: t.opts.Label, Err: err}
 }
 

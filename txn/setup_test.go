@@ -1,0 +1,98 @@
+package txn_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/interlock-go/interlock/txn"
+	"github.com/interlock-go/interlock/txn/txntest"
+)
+
+// schema is what most tests of this package run on.
+var schema = txntest.SQL(`
+	create table accounts (
+		id      bigint primary key,
+		balance bigint not null check (balance >= 0),
+		version bigint not null default 1
+	)`, `
+	insert into accounts (id, balance) select n, 1000 from generate_series(1, 4) n`, `
+	create table notes (id bigint generated always as identity primary key, body text not null unique)`, `
+	create table lines (
+		account bigint references accounts deferrable initially deferred,
+		seat    int,
+		constraint one_seat unique (seat) deferrable
+	)`, `
+	create function fail(code text) returns void language plpgsql as
+	$$ begin raise exception 'injected' using errcode = code; end $$`)
+
+var errBusiness = errors.New("business rule")
+
+// a fixture is a database of the test's own, and a DB on it as the ordinary role.
+type fixture struct {
+	*txntest.Database
+	db *txn.DB
+}
+
+func setup(t *testing.T, cfg txn.Config) *fixture {
+	t.Helper()
+	t.Parallel()
+	database := txntest.NewDatabase(t, schema)
+	return &fixture{Database: database, db: open(t, database.AppURL(), cfg)}
+}
+
+func open(t *testing.T, url string, cfg txn.Config) *txn.DB {
+	t.Helper()
+	d, err := txn.Open(t.Context(), url, cfg)
+	require.NoError(t, err)
+	t.Cleanup(d.Close)
+	return d
+}
+
+// notes are the bodies that were committed, as another session sees them.
+func (f *fixture) notes(t *testing.T) []string {
+	t.Helper()
+	rows, err := f.db.Pool().Query(context.WithoutCancel(t.Context()), "select body from notes order by id")
+	require.NoError(t, err)
+	bodies, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	return bodies
+}
+
+func write(ctx context.Context, tx *txn.Tx, body string) error {
+	_, err := tx.Exec(ctx, "insert into notes (body) values ($1)", body)
+	return err
+}
+
+func fail(ctx context.Context, tx *txn.Tx, code string) error {
+	_, err := tx.Exec(ctx, "select fail($1)", code)
+	return err
+}
+
+// ask returns the single value of a query.
+func ask[T any](t *testing.T, ctx context.Context, r txn.Reads, sql string, args ...any) T {
+	t.Helper()
+	var v T
+	require.NoError(t, r.QueryRow(ctx, sql, args...).Scan(&v))
+	return v
+}
+
+// waitBlocked returns when the backend pid waits for a lock that another one holds.
+func waitBlocked(t *testing.T, watcher interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}, pid int) {
+	t.Helper()
+	for range 1000 {
+		var blocked bool
+		err := watcher.QueryRow(t.Context(),
+			"select cardinality(pg_blocking_pids($1)) > 0 from pg_sleep(0.01)", pid).Scan(&blocked)
+		require.NoError(t, err)
+		if blocked {
+			return
+		}
+	}
+	t.Fatalf("backend %d never waited for a lock", pid)
+}
