@@ -1,0 +1,157 @@
+package generate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+
+	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/project"
+	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/scratch"
+)
+
+// Options say how to generate.
+type Options struct {
+	// Config is the path of sqlc's configuration.
+	Config string
+
+	// DatabaseURL names a database on the server to analyse with, whose role may create
+	// databases. Empty: a private server, which is started for the purpose.
+	DatabaseURL string
+
+	// Version is the generator's, named in what it writes.
+	Version string
+
+	// Worker is the command that runs Worker.
+	Worker []string
+}
+
+// Generate generates what the configuration asks for and puts it into the project. It
+// returns the files that changed, relative to the project; a failed run changes none.
+func Generate(ctx context.Context, opts Options) ([]string, error) {
+	p, made, err := build(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	return install(p, made)
+}
+
+// Verify generates what the configuration asks for into an empty folder and returns how
+// the project differs from it, a line for each file: nothing if it does not.
+func Verify(ctx context.Context, opts Options) ([]string, error) {
+	p, made, err := build(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	changes, err := compare(p, made)
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for _, c := range changes {
+		lines = append(lines, c.String())
+	}
+	return lines, nil
+}
+
+// output is what was made: the contents of files by their slash-separated path in the
+// project.
+type output map[string][]byte
+
+// build makes the output.
+func build(ctx context.Context, opts Options) (_ *project.Project, _ output, err error) {
+	p, err := project.Load(opts.Config)
+	if err != nil {
+		return nil, nil, err
+	}
+	dir, err := os.MkdirTemp("", "interlock-gen-")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer os.RemoveAll(dir)
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return nil, nil, err
+	}
+
+	// The worker makes its parser ready while the database is.
+	w, err := startWorker(ctx, opts.Worker)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer w.stop()
+	server, err := scratch.Start(ctx, opts.DatabaseURL)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+
+	j := job{Dir: dir, Version: opts.Version}
+	var urls []string
+	for _, b := range p.Blocks {
+		url, err := server.Create(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := scratch.Apply(ctx, url, p.Dir, b.Schema); err != nil {
+			return nil, nil, fmt.Errorf("apply the schema: %w", err)
+		}
+		positions, err := findQueries(p.Dir, b.Queries)
+		if err != nil {
+			return nil, nil, err
+		}
+		urls = append(urls, url)
+		j.Blocks = append(j.Blocks, blockJob{
+			Out: b.Out, Facade: b.Facade, Import: b.Import, Queries: b.Queries, URL: url, Positions: positions,
+		})
+	}
+	config, err := p.Derive(dir, urls)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, workerConfig), config, 0o600); err != nil {
+		return nil, nil, err
+	}
+	if err := w.run(j); err != nil {
+		if message := (*workerError)(nil); errors.As(err, &message) {
+			message.output = p.Localize(dir, message.output)
+		}
+		return nil, nil, err
+	}
+	made, err := collect(p, dir)
+	return p, made, err
+}
+
+// collect reads what the worker wrote.
+func collect(p *project.Project, dir string) (output, error) {
+	made := output{}
+	for _, folder := range folders(p) {
+		entries, err := os.ReadDir(filepath.Join(dir, filepath.FromSlash(folder)))
+		if err != nil {
+			return nil, err
+		}
+		for _, entry := range entries {
+			if entry.IsDir() {
+				continue
+			}
+			name := path.Join(folder, entry.Name())
+			if made[name], err = os.ReadFile(filepath.Join(dir, filepath.FromSlash(name))); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return made, nil
+}
+
+// folders are those that are written to.
+func folders(p *project.Project) (folders []string) {
+	for _, b := range p.Blocks {
+		folders = append(folders, b.Facade, b.Out)
+	}
+	return folders
+}
+
+func (o output) names() []string { return slices.Sorted(maps.Keys(o)) }

@@ -1,0 +1,90 @@
+package query
+
+import (
+	"slices"
+)
+
+var strengths = map[string]string{
+	"LCS_FORKEYSHARE":    "FOR KEY SHARE",
+	"LCS_FORSHARE":       "FOR SHARE",
+	"LCS_FORNOKEYUPDATE": "FOR NO KEY UPDATE",
+	"LCS_FORUPDATE":      "FOR UPDATE",
+}
+
+var waits = map[string]string{
+	"LockWaitError": " NOWAIT",
+	"LockWaitSkip":  " SKIP LOCKED",
+}
+
+// lockClause notes a FOR UPDATE or its like. The locks of one inside an INSERT, UPDATE,
+// DELETE or MERGE serve that statement, and end with it.
+func (c *classifier) lockClause(sel, clause node, in scope) {
+	if c.writing == 0 {
+		c.need(Lock)
+	}
+	items := fromItems(list(sel, "fromClause"), in)
+	var only []string
+	for _, v := range list(clause, "lockedRels") {
+		only = append(only, text(child(v.(node), "RangeVar"), "relname"))
+	}
+	mode := strengths[text(clause, "strength")] + waits[text(clause, "waitPolicy")]
+	for _, item := range items {
+		if only != nil && !slices.Contains(only, item.name) {
+			continue
+		}
+		for _, table := range item.tables {
+			lock := TableLock{Table: table, Mode: mode}
+			if !slices.Contains(c.facts.Locks, lock) {
+				c.facts.Locks = append(c.facts.Locks, lock)
+			}
+		}
+	}
+}
+
+// A fromItem is what a lock clause can name, and the tables that it then locks.
+type fromItem struct {
+	name   string
+	tables []string
+}
+
+func fromItems(from []any, in scope) (items []fromItem) {
+	for _, v := range from {
+		n, _ := v.(node)
+		if rv := child(n, "RangeVar"); rv != nil {
+			name := text(rv, "relname")
+			if in[name] && text(rv, "schemaname") == "" {
+				continue // a lock clause does not reach into a WITH query
+			}
+			if alias := text(child(rv, "alias"), "aliasname"); alias != "" {
+				name = alias
+			}
+			items = append(items, fromItem{name, []string{relation(rv)}})
+		}
+		if join := child(n, "JoinExpr"); join != nil {
+			items = append(items, fromItems([]any{join["larg"], join["rarg"]}, in)...)
+		}
+		if sub := child(n, "RangeSubselect"); sub != nil {
+			item := fromItem{name: text(child(sub, "alias"), "aliasname")}
+			for _, inner := range fromItems(list(child(sub, "subquery", "SelectStmt"), "fromClause"), in) {
+				item.tables = append(item.tables, inner.tables...)
+			}
+			items = append(items, item)
+		}
+	}
+	return items
+}
+
+// The modes of LOCK TABLE, as the server numbers them.
+var tableModes = [...]string{"", "ACCESS SHARE", "ROW SHARE", "ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE",
+	"SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"}
+
+func (c *classifier) lockTable(stmt node) {
+	number, _ := stmt["mode"].(float64)
+	mode := "in " + tableModes[int(number)] + " mode"
+	if stmt["nowait"] == true {
+		mode += " NOWAIT"
+	}
+	for _, v := range list(stmt, "relations") {
+		c.facts.Locks = append(c.facts.Locks, TableLock{relation(child(v.(node), "RangeVar")), mode})
+	}
+}

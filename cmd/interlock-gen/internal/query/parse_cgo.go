@@ -1,0 +1,9 @@
+//go:build !windows && cgo
+
+package query
+
+import pgquery "github.com/pganalyze/pg_query_go/v6"
+
+// parseJSON must come from the parser that sqlc links under the same build tags. Its
+// successor beside it panics at start-up, since both register pg_query.proto.
+func parseJSON(sql string) (string, error) { return pgquery.ParseToJSON(sql) }

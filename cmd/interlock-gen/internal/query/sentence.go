@@ -1,0 +1,24 @@
+package query
+
+import "strings"
+
+// String is the facts in a line: "Reads accounts. Locks users FOR SHARE NOWAIT."
+func (f *Facts) String() string {
+	var s []string
+	if len(f.Writes) > 0 {
+		s = append(s, "Writes "+strings.Join(f.Writes, ", ")+".")
+	}
+	for _, l := range f.Locks {
+		s = append(s, "Locks "+l.Table+" "+l.Mode+".")
+	}
+	if len(f.Reads) > 0 {
+		s = append(s, "Reads "+strings.Join(f.Reads, ", ")+".")
+	}
+	if len(f.Because) > 0 {
+		s = append(s, "Needs a transaction: "+strings.Join(f.Because, "; ")+".")
+	}
+	if len(s) == 0 {
+		return "Reads no table."
+	}
+	return strings.Join(s, " ")
+}
