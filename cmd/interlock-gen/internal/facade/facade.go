@@ -151,8 +151,8 @@ func (w *writer) importing(uses map[string]bool) string {
 }
 
 func (w *writer) doc(f *file) {
-	from := strings.Join(w.opts.Queries, " and ")
-	f.doc = fmt.Sprintf(`// Package %s runs the queries in %s in transactions.
+	from := strings.Join(w.opts.Queries, ", ")
+	f.doc = fmt.Sprintf(`// Package %s runs the SQL of %s in transactions.
 //
 // [New] has every query, in a read-write transaction. [NewRead] has those that only read,
 // in either kind of transaction. [Autocommit] has those that need no transaction that goes
@@ -175,15 +175,21 @@ func (w *writer) of(most query.Class) (queries []*Query) {
 
 func (w *writer) queriers(f *file) {
 	write := func(name, doc, embedded string, class query.Class) {
-		f.printf("\n// %s %s\ntype %s interface {\n%s\n", name, doc, name, embedded)
+		f.printf("\n// %s %s\ntype %s interface {\n%s", name, doc, name, embedded)
+		separator := ""
+		if embedded != "" {
+			separator = "\n\n"
+		}
 		for _, q := range w.of(class) {
 			if w.facts[q.Name].Class != class {
 				continue
 			}
 			used(q.decl.Type, f.uses)
-			f.printf("\n%s%s%s\n", w.comment(q), q.Name, w.signature(q.decl.Type))
+			f.printf("%s", separator)
+			separator = "\n"
+			f.printf("%s%s%s\n", w.comment(q), q.Name, w.signature(q.decl.Type))
 		}
-		f.printf("}\n")
+		f.printf("\n}\n")
 	}
 	write("ReadQuerier", "has the queries that only read.", "", query.Read)
 	write("WriteQuerier", "adds the queries that write and are complete in one statement.", "ReadQuerier", query.Write)
@@ -294,7 +300,7 @@ func (w *writer) models(f *file) {
 		}
 		w.alias(f, "type", of, from.types)
 		w.alias(f, "const", "Values of the enumerations", from.consts)
-		w.alias(f, "var", of, from.vars)
+		w.alias(f, "var", "Errors", from.vars)
 		for _, fn := range from.funcs {
 			used(fn.Type, f.uses)
 			f.printf("\n// %[1]s is sqlc's function of that name.\nfunc %[1]s%[2]s { return %[3]s.%[1]s(%[4]s) }\n",

@@ -237,12 +237,12 @@ func (s *Source) exported(file *ast.File) sourceFile {
 	return f
 }
 
-// origin is the file of queries that sqlc names at the top.
+// origin is the file of queries that sqlc names at the top, if it is one.
 func origin(file *ast.File) string {
 	for _, group := range file.Comments {
 		for _, c := range group.List {
-			if name, ok := strings.CutPrefix(c.Text, "// source: "); ok {
-				return strings.TrimSpace(name)
+			if name, ok := strings.CutPrefix(c.Text, "// source: "); ok && strings.HasSuffix(name, ".sql") {
+				return name
 			}
 		}
 	}

@@ -121,15 +121,25 @@ func (c *Catalog) effect(name []string) (effect, string) {
 		worst = e
 		switch {
 		case !f.builtin:
-			why = "it calls " + last + "(), which is declared VOLATILE (STABLE or IMMUTABLE would say that it only reads)"
+			why = last + "() is declared VOLATILE"
 		default:
-			why = "it calls " + last + "()"
+			why = "what " + last + "() does may outlast the statement"
 		}
 	}
 	if !found {
-		return lasting, "it calls " + last + "(), which is not known"
+		return lasting, last + "() is not known"
 	}
 	return worst, why
+}
+
+// builtin reports whether all functions of the name are PostgreSQL's own.
+func (c *Catalog) builtin(name string) bool {
+	for _, f := range c.functions[name] {
+		if !f.builtin {
+			return false
+		}
+	}
+	return len(c.functions[name]) > 0
 }
 
 // effect trusts the volatility that a function is declared with, as PostgreSQL does: one

@@ -29,6 +29,7 @@ type Facts struct {
 	Reads   []string // tables and views, in order of the names
 	Writes  []string
 	Locks   []TableLock
+	Calls   []string // functions that are not built in
 	Because []string // why the class is Lock, where no lock clause says so
 }
 
@@ -75,6 +76,7 @@ func Classify(sql string, catalog *Catalog) (*Facts, error) {
 		return slices.ContainsFunc(f.Locks, func(l TableLock) bool { return l.Table == table })
 	})
 	f.Writes = sorted(f.Writes)
+	f.Calls = sorted(f.Calls)
 	f.Because = sorted(f.Because)
 	return f, nil
 }
@@ -247,6 +249,9 @@ func (c *classifier) call(n node) {
 		return
 	}
 	effect, why := c.catalog.effect(name)
+	if !c.catalog.builtin(last) {
+		c.facts.Calls = append(c.facts.Calls, last)
+	}
 	switch effect {
 	case writes:
 		c.need(Write)

@@ -14,6 +14,9 @@ func (f *Facts) String() string {
 	if len(f.Reads) > 0 {
 		s = append(s, "Reads "+strings.Join(f.Reads, ", ")+".")
 	}
+	if len(f.Calls) > 0 {
+		s = append(s, "Calls "+strings.Join(f.Calls, "(), ")+"().")
+	}
 	if len(f.Because) > 0 {
 		s = append(s, "Needs a transaction: "+strings.Join(f.Because, "; ")+".")
 	}
