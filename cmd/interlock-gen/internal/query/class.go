@@ -29,7 +29,7 @@ type Facts struct {
 	Reads   []string // tables and views, in order of the names
 	Writes  []string
 	Locks   []TableLock
-	Calls   []string // functions that are not built in
+	Calls   []string // functions that write or are not built in
 	Because []string // why the class is Lock, where no lock clause says so
 }
 
@@ -120,6 +120,8 @@ func (c *classifier) top(kind string, stmt node) {
 			c.refuse("SET %s does not belong in a query: txn.Options says how a transaction begins", text(stmt, "name"))
 		case stmt["is_local"] == true:
 			c.needTransaction("SET LOCAL holds until the transaction ends")
+		case strings.HasPrefix(text(stmt, "kind"), "VAR_RESET"):
+			c.refuse("RESET outlives the transaction, on a connection that goes back to the pool")
 		default:
 			c.refuse("SET outlives the transaction, on a connection that goes back to the pool: use SET LOCAL, or txn.Options.Settings")
 		}
@@ -214,7 +216,7 @@ func (c *classifier) kind(kind string, n node, in scope) {
 		c.call(n)
 	case "A_Expr":
 		if name := words(list(n, "name")); len(name) > 0 && c.catalog.operators[name[len(name)-1]] {
-			c.needTransaction("the function of the operator %s is VOLATILE", name[len(name)-1])
+			c.needTransaction("the function of the operator %s is declared VOLATILE", name[len(name)-1])
 		}
 	default:
 		if !known[kind] {
@@ -249,7 +251,7 @@ func (c *classifier) call(n node) {
 		return
 	}
 	effect, why := c.catalog.effect(name)
-	if !c.catalog.builtin(last) {
+	if effect == writes || !c.catalog.builtin(last) {
 		c.facts.Calls = append(c.facts.Calls, last)
 	}
 	switch effect {
@@ -261,18 +263,13 @@ func (c *classifier) call(n node) {
 		switch {
 		case last == "setseed":
 			c.refuse("setseed() acts on the session, and the connection goes back to the pool")
+		case strings.Contains(last, "unlock"):
+			c.refuse("%s() belongs to locks of the session; those of pg_advisory_xact_lock() and Tx.AdvisoryLock end with the transaction", last)
 		default:
-			c.refuse("%s() locks for the session, and the connection goes back to the pool with the lock: use %s, which holds until the transaction ends, or Tx.AdvisoryLock", last, transactionForm(last))
+			c.refuse("%s() locks for the session, and the connection goes back to the pool with the lock: use %s(), which holds until the transaction ends, or Tx.AdvisoryLock",
+				last, strings.Replace(last, "advisory_lock", "advisory_xact_lock", 1))
 		}
 	}
-}
-
-// transactionForm is the function that locks until the transaction ends.
-func transactionForm(sessionForm string) string {
-	if strings.Contains(sessionForm, "unlock") {
-		return "the pg_advisory_xact_lock functions"
-	}
-	return strings.Replace(sessionForm, "advisory_lock", "advisory_xact_lock", 1) + "()"
 }
 
 // setConfig lets set_config through if it is plain that the setting ends with the
