@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/facade"
@@ -71,6 +72,7 @@ func compare(p *project.Project, made output) ([]change, error) {
 			}
 		}
 	}
+	slices.SortFunc(changes, func(a, b change) int { return strings.Compare(a.name, b.name) })
 	return changes, nil
 }
 

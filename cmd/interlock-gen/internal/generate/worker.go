@@ -35,8 +35,8 @@ type job struct {
 type blockJob struct {
 	Out, Facade, Import string // as in project.Block
 	Queries             []string
-	URL                 string            // of the database with the schema
-	Positions           map[string]string // of the queries
+	URL                 string              // of the database with the schema
+	Positions           map[string]position // of the queries
 }
 
 // A worker is the process that does the job.
@@ -160,23 +160,20 @@ func (b *blockJob) writeFacade(j job) error {
 	return nil
 }
 
-// classify finds the facts of all queries, or all that is to be refused.
+// classify finds the facts of all queries, or all that is to be refused, in the order of the
+// queries.
 func (b *blockJob) classify(source *facade.Source, catalog *query.Catalog) (map[string]*query.Facts, error) {
+	queries := slices.SortedFunc(slices.Values(source.Queries), func(x, y *facade.Query) int {
+		return b.Positions[x.Name].Number - b.Positions[y.Name].Number
+	})
 	all := map[string]*query.Facts{}
 	var refused []error
-	for _, q := range source.Queries {
+	for _, q := range queries {
 		facts, err := query.Of(q.Cmd, q.SQL, q.Table, catalog)
 		if err != nil {
-			refused = append(refused, fmt.Errorf("%s: %s: %w", b.position(q.Name), q.Name, err))
+			refused = append(refused, fmt.Errorf("%s: %s: %w", b.Positions[q.Name], q.Name, err))
 		}
 		all[q.Name] = facts
 	}
 	return all, errors.Join(refused...)
-}
-
-func (b *blockJob) position(name string) string {
-	if at, ok := b.Positions[name]; ok {
-		return at
-	}
-	return strings.Join(b.Queries, ", ")
 }

@@ -251,7 +251,7 @@ func setup(t *testing.T) *query.Catalog {
 	require.NoError(t, err)
 	conn, err := pgx.Connect(t.Context(), server.AdminURL("postgres"))
 	require.NoError(t, err)
-	t.Cleanup(func() { conn.Close(t.Context()) })
+	defer conn.Close(t.Context())
 	// What is made in a transaction is seen in it, and goes with it.
 	tx, err := conn.Begin(t.Context())
 	require.NoError(t, err)

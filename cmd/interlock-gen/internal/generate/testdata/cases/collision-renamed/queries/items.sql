@@ -1,0 +1,2 @@
+-- name: GetReadQuery :one
+SELECT * FROM read_queries;

@@ -1,0 +1,2 @@
+CREATE TABLE items (id bigint PRIMARY KEY);
+CREATE TABLE read_queries (id bigint);

@@ -1,0 +1,4 @@
+-- migrate:up
+CREATE TABLE items (id bigint PRIMARY KEY);
+-- migrate:down
+DROP TABLE items;

@@ -1,0 +1,4 @@
+package txn
+
+// Amount has the package name of the library.
+type Amount float64

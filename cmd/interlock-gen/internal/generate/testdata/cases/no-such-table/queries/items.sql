@@ -1,0 +1,2 @@
+-- name: GetItem :one
+SELECT id FROM item WHERE id = $1;
