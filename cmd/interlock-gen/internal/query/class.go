@@ -123,7 +123,7 @@ func (c *classifier) top(kind string, stmt node) {
 		case strings.HasPrefix(text(stmt, "kind"), "VAR_RESET"):
 			c.refuse("RESET outlives the transaction, on a connection that goes back to the pool")
 		default:
-			c.refuse("SET outlives the transaction, on a connection that goes back to the pool: use SET LOCAL, or txn.Options.Settings")
+			c.refuse("SET outlives the transaction, on a connection that goes back to the pool: use SET LOCAL")
 		}
 	case "DiscardStmt", "ListenStmt", "UnlistenStmt", "PrepareStmt", "ExecuteStmt", "DeallocateStmt", "LoadStmt":
 		c.refuse("%s acts on the session, and the connection goes back to the pool: use a connection of your own for it", statementName(kind))
@@ -264,9 +264,9 @@ func (c *classifier) call(n node) {
 		case last == "setseed":
 			c.refuse("setseed() acts on the session, and the connection goes back to the pool")
 		case strings.Contains(last, "unlock"):
-			c.refuse("%s() belongs to locks of the session; those of pg_advisory_xact_lock() and Tx.AdvisoryLock end with the transaction", last)
+			c.refuse("%s() belongs to locks of the session; those of pg_advisory_xact_lock() end with the transaction", last)
 		default:
-			c.refuse("%s() locks for the session, and the connection goes back to the pool with the lock: use %s(), which holds until the transaction ends, or Tx.AdvisoryLock",
+			c.refuse("%s() locks for the session, and the connection goes back to the pool with the lock: use %s(), which holds until the transaction ends",
 				last, strings.Replace(last, "advisory_lock", "advisory_xact_lock", 1))
 		}
 	}
