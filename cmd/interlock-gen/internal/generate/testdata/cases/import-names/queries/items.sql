@@ -1,5 +1,8 @@
 -- name: GetThing :one
 SELECT id, amount, other FROM things WHERE id = $1;
 
--- name: FindThings :many
-SELECT id FROM things WHERE amount = @amount AND other > $2;
+-- name: FindByAmount :many
+SELECT id FROM things WHERE amount = $1;
+
+-- name: FindOther :one
+SELECT other FROM things WHERE id = $1 FOR UPDATE;

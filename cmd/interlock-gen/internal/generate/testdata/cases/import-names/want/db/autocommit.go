@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"example.com/app/db/internal/sqlcgen"
+	txn2 "example.com/app/txn"
 	"github.com/google/uuid"
 	"github.com/interlock-go/interlock/txn"
 	"github.com/interlock-go/interlock/txn/sqlcbind"
@@ -25,8 +26,8 @@ func Autocommit(d *txn.DB) *AutocommitQueries {
 }
 
 // Reads things.
-func (q *AutocommitQueries) FindThings(ctx context.Context, arg FindThingsParams) ([]uuid.UUID, error) {
-	return q.read.FindThings(ctx, arg)
+func (q *AutocommitQueries) FindByAmount(ctx context.Context, amount txn2.Amount) ([]uuid.UUID, error) {
+	return q.read.FindByAmount(ctx, amount)
 }
 
 // Reads things.

@@ -6,11 +6,6 @@ import (
 	"example.com/app/db/internal/sqlcgen"
 )
 
-// Of the queries in items.sql.
-type (
-	FindThingsParams = sqlcgen.FindThingsParams
-)
-
 // Shared by the queries.
 type (
 	Thing = sqlcgen.Thing

@@ -5,13 +5,15 @@ package db
 import (
 	"context"
 
+	sqlcbind2 "example.com/app/sqlcbind"
+	txn2 "example.com/app/txn"
 	"github.com/google/uuid"
 )
 
 // ReadQuerier has the queries that only read.
 type ReadQuerier interface {
 	// Reads things.
-	FindThings(ctx context.Context, arg FindThingsParams) ([]uuid.UUID, error)
+	FindByAmount(ctx context.Context, amount txn2.Amount) ([]uuid.UUID, error)
 
 	// Reads things.
 	GetThing(ctx context.Context, id uuid.UUID) (Thing, error)
@@ -26,6 +28,9 @@ type WriteQuerier interface {
 // instance, hold until it ends.
 type LockQuerier interface {
 	WriteQuerier
+
+	// Locks things FOR UPDATE.
+	FindOther(ctx context.Context, id uuid.UUID) (sqlcbind2.Other, error)
 }
 
 var (

@@ -6,6 +6,8 @@ import (
 	"context"
 
 	"example.com/app/db/internal/sqlcgen"
+	sqlcbind2 "example.com/app/sqlcbind"
+	txn2 "example.com/app/txn"
 	"github.com/google/uuid"
 	"github.com/interlock-go/interlock/txn"
 	"github.com/interlock-go/interlock/txn/sqlcbind"
@@ -22,8 +24,13 @@ type Queries struct{ q *sqlcgen.Queries }
 func New(tx *txn.Tx) *Queries { return &Queries{q: sqlcgen.New(sqlcbind.Tx(tx))} }
 
 // Reads things.
-func (q *Queries) FindThings(ctx context.Context, arg FindThingsParams) ([]uuid.UUID, error) {
-	return q.q.FindThings(ctx, arg)
+func (q *Queries) FindByAmount(ctx context.Context, amount txn2.Amount) ([]uuid.UUID, error) {
+	return q.q.FindByAmount(ctx, amount)
+}
+
+// Locks things FOR UPDATE.
+func (q *Queries) FindOther(ctx context.Context, id uuid.UUID) (sqlcbind2.Other, error) {
+	return q.q.FindOther(ctx, id)
 }
 
 // Reads things.

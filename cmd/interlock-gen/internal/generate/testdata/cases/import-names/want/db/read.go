@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"example.com/app/db/internal/sqlcgen"
+	txn2 "example.com/app/txn"
 	"github.com/google/uuid"
 	"github.com/interlock-go/interlock/txn"
 	"github.com/interlock-go/interlock/txn/sqlcbind"
@@ -19,8 +20,8 @@ type ReadQueries struct{ q *sqlcgen.Queries }
 func NewRead(r txn.Reads) *ReadQueries { return &ReadQueries{q: sqlcgen.New(sqlcbind.Read(r))} }
 
 // Reads things.
-func (q *ReadQueries) FindThings(ctx context.Context, arg FindThingsParams) ([]uuid.UUID, error) {
-	return q.q.FindThings(ctx, arg)
+func (q *ReadQueries) FindByAmount(ctx context.Context, amount txn2.Amount) ([]uuid.UUID, error) {
+	return q.q.FindByAmount(ctx, amount)
 }
 
 // Reads things.

@@ -13,17 +13,12 @@ import (
 	"github.com/google/uuid"
 )
 
-const findThings = `-- name: FindThings :many
-SELECT id FROM things WHERE amount = $1 AND other > $2
+const findByAmount = `-- name: FindByAmount :many
+SELECT id FROM things WHERE amount = $1
 `
 
-type FindThingsParams struct {
-	Amount txn.Amount
-	Other  sqlcbind.Other
-}
-
-func (q *Queries) FindThings(ctx context.Context, arg FindThingsParams) ([]uuid.UUID, error) {
-	rows, err := q.db.Query(ctx, findThings, arg.Amount, arg.Other)
+func (q *Queries) FindByAmount(ctx context.Context, amount txn.Amount) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, findByAmount, amount)
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +35,17 @@ func (q *Queries) FindThings(ctx context.Context, arg FindThingsParams) ([]uuid.
 		return nil, err
 	}
 	return items, nil
+}
+
+const findOther = `-- name: FindOther :one
+SELECT other FROM things WHERE id = $1 FOR UPDATE
+`
+
+func (q *Queries) FindOther(ctx context.Context, id uuid.UUID) (sqlcbind.Other, error) {
+	row := q.db.QueryRow(ctx, findOther, id)
+	var other sqlcbind.Other
+	err := row.Scan(&other)
+	return other, err
 }
 
 const getThing = `-- name: GetThing :one
