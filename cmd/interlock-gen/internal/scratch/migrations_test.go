@@ -34,6 +34,7 @@ func TestApply(t *testing.T) {
 		{name: "goose", paths: []string{"schema"}, tables: []string{"a", "b"}, files: map[string]string{
 			"schema/00002_b.sql": "-- +goose NO TRANSACTION\n-- +goose Up\nCREATE TABLE b (id int REFERENCES a);\n-- +goose Down\nDROP TABLE b;",
 			"schema/00001_a.sql": "-- +goose Up\nCREATE TABLE a (id int PRIMARY KEY);\n-- +goose Down\nDROP TABLE a;",
+			"schema/schema.go":   "package schema",
 		}},
 		{name: "goose in two folders", paths: []string{"one", "two"}, tables: []string{"a", "b"}, files: map[string]string{
 			"one/00001_a.sql": "-- +goose Up\nCREATE TABLE a (id int PRIMARY KEY);",

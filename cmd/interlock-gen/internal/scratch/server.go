@@ -33,7 +33,7 @@ func Start(ctx context.Context, databaseURL string) (*Server, error) {
 	}
 	private, err := pgserver.Start(ctx, pgserver.Config{NoSync: true})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("start a server to analyse queries on (--database-url names another): %w", err)
 	}
 	return &Server{url: private.OwnerURL("postgres"), private: private}, nil
 }

@@ -1,0 +1,2 @@
+-- name: GetItem :one
+SELECT a FROM items WHERE a = $1;

@@ -1,0 +1,2 @@
+-- name: GetItem :one
+SELECT b FROM items WHERE b = $1 FOR UPDATE;

@@ -1,0 +1,1 @@
+CREATE TABLE items (b text PRIMARY KEY);
