@@ -39,8 +39,12 @@ func LoadCatalog(ctx context.Context, conn *pgx.Conn) (*Catalog, error) {
 		name, schema, definition string
 		volatile                 bool
 	)
+	// An aggregate itself is always declared IMMUTABLE, whatever its functions are.
 	rows, _ := conn.Query(ctx, `
-		SELECT p.proname, n.nspname, p.provolatile = 'v'
+		SELECT p.proname, n.nspname, p.provolatile = 'v' OR EXISTS (
+			SELECT FROM pg_catalog.pg_aggregate a JOIN pg_catalog.pg_proc f
+			ON f.oid IN (a.aggtransfn, a.aggfinalfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)
+			WHERE a.aggfnoid = p.oid AND f.provolatile = 'v')
 		FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace`)
 	_, err := pgx.ForEachRow(rows, []any{&name, &schema, &volatile}, func() error {
 		c.functions[name] = append(c.functions[name],

@@ -215,9 +215,11 @@ func (c *classifier) kind(kind string, n node, in scope) {
 	case "FuncCall":
 		c.call(n)
 	case "A_Expr":
-		if name := words(list(n, "name")); len(name) > 0 && c.catalog.operators[name[len(name)-1]] {
-			c.needTransaction("the function of the operator %s is declared VOLATILE", name[len(name)-1])
-		}
+		c.operator(list(n, "name"))
+	case "SubLink":
+		c.operator(list(n, "operName"))
+	case "SortBy":
+		c.operator(list(n, "useOp"))
 	default:
 		if !known[kind] {
 			c.needTransaction("what %s does is not known", kind)
@@ -238,6 +240,13 @@ func (c *classifier) reads(rangeVar node, in scope) {
 		c.needTransaction("the view %s needs one", name)
 	}
 	c.need(class)
+}
+
+func (c *classifier) operator(qualified []any) {
+	name := words(qualified)
+	if len(name) > 0 && c.catalog.operators[name[len(name)-1]] {
+		c.needTransaction("the function of the operator %s is declared VOLATILE", name[len(name)-1])
+	}
 }
 
 func (c *classifier) call(n node) {

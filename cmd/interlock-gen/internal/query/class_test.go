@@ -17,11 +17,15 @@ const schema = `
 	CREATE TABLE jobs (id bigint PRIMARY KEY, state text);
 	CREATE SEQUENCE invoice_no;
 	CREATE FUNCTION volatile_function(bigint) RETURNS bigint LANGUAGE sql VOLATILE AS 'SELECT $1';
+	CREATE FUNCTION volatile_test(bigint, bigint) RETURNS boolean LANGUAGE sql VOLATILE AS 'SELECT true';
 	CREATE FUNCTION stable_function(bigint) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT $1';
 	CREATE FUNCTION overloaded(bigint) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT $1';
 	CREATE FUNCTION overloaded(text) RETURNS bigint LANGUAGE sql VOLATILE AS 'SELECT 1::bigint';
 	CREATE PROCEDURE proc(bigint) LANGUAGE sql AS 'SELECT 1';
 	CREATE OPERATOR %%% (FUNCTION = volatile_function, RIGHTARG = bigint);
+	CREATE FUNCTION add(bigint, bigint) RETURNS bigint LANGUAGE sql VOLATILE AS 'SELECT $1 + $2';
+	CREATE AGGREGATE added(bigint) (SFUNC = add, STYPE = bigint);
+	CREATE OPERATOR <%%> (FUNCTION = volatile_test, LEFTARG = bigint, RIGHTARG = bigint);
 	CREATE VIEW plain_view AS SELECT id FROM accounts;
 	CREATE VIEW locking_view AS SELECT id FROM accounts FOR UPDATE;
 	CREATE VIEW outer_view AS SELECT id FROM locking_view;
@@ -134,6 +138,10 @@ var statements = []struct {
 		class: query.Lock, facts: "Calls nowhere(). Needs a transaction: nowhere() is not known."},
 	{name: "operator of a volatile function", sql: "SELECT %%% 1::bigint",
 		class: query.Lock, facts: "Needs a transaction: the function of the operator %%% is declared VOLATILE."},
+	{name: "operator of a volatile function with ANY", sql: "SELECT id <%%> ANY (SELECT id FROM jobs) FROM users",
+		class: query.Lock, facts: "Reads jobs, users. Needs a transaction: the function of the operator <%%> is declared VOLATILE."},
+	{name: "aggregate of a volatile function", sql: "SELECT added(id) FROM users",
+		class: query.Lock, facts: "Reads users. Calls added(). Needs a transaction: added() is declared VOLATILE."},
 	{name: "view", sql: "SELECT id FROM plain_view",
 		class: query.Read, facts: "Reads plain_view."},
 	{name: "view that locks", sql: "SELECT id FROM public.locking_view",
