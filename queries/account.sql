@@ -53,7 +53,7 @@ FOR NO KEY UPDATE SKIP LOCKED;
 -- everybody's money passes it.
 SELECT sqlc.embed(a), s.id AS system_account
 FROM accounts a CROSS JOIN accounts s
-WHERE a.id = sqlc.arg(id) AND s.code = sqlc.arg(system_code)::text
+WHERE a.id = sqlc.arg(id) AND a.kind = 'customer' AND s.code = sqlc.arg(system_code)::text
 FOR NO KEY UPDATE OF a;
 
 -- name: LockAccountForUpdate :one

@@ -1,0 +1,67 @@
+package account
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/interlock-go/interlock/db"
+	"github.com/interlock-go/interlock/txn"
+)
+
+// A SignUpRequest is somebody who wants to become a user.
+type SignUpRequest struct {
+	Email string // at most 254 characters
+	Name  string // 1 to 200 characters; others see it until the user changes the profile
+}
+
+// A SignedUp is a new user.
+type SignedUp struct {
+	UserID    int64
+	AccountID int64 // holds the WelcomeBonus
+}
+
+// SignUp makes a user with profile, settings, and an account that holds the welcome bonus:
+// all of it or nothing. A user of an e-mail address is made once, so after an unknown
+// outcome the call may be repeated: ErrEmailTaken then says that the first one did it.
+//
+// It is refused with ErrEmailTaken or ErrInvalid.
+func SignUp(ctx context.Context, t txn.Transactor, r SignUpRequest) (SignedUp, error) {
+	opts := txn.Options{Label: "account: sign up"}
+	return txn.WithTxValue(ctx, t, opts, func(ctx context.Context, tx *txn.Tx) (SignedUp, error) {
+		q := db.New(tx)
+		user, err := q.CreateUser(ctx, db.CreateUserParams{Email: r.Email, Name: r.Name})
+		if err != nil {
+			return SignedUp{}, fmt.Errorf("sign up: %w", refused(err))
+		}
+		if _, err := q.CreateProfile(ctx, db.CreateProfileParams{UserID: user.ID, DisplayName: user.Name}); err != nil {
+			return SignedUp{}, fmt.Errorf("sign up: %w", err)
+		}
+		if _, err := q.CreateSettings(ctx, user.ID); err != nil {
+			return SignedUp{}, fmt.Errorf("sign up: %w", err)
+		}
+		account, err := q.CreateAccount(ctx, user.ID)
+		if err != nil {
+			return SignedUp{}, fmt.Errorf("sign up: %w", err)
+		}
+		if _, err := payBonus(ctx, q, user.ID, account.ID); err != nil {
+			return SignedUp{}, fmt.Errorf("sign up: %w", err)
+		}
+		signedUp := SignedUp{UserID: user.ID, AccountID: account.ID}
+		return signedUp, logActivity(ctx, q, user.ID, "sign_up", fmt.Sprintf("users:%d", user.ID),
+			map[string]any{"account_id": account.ID})
+	})
+}
+
+// logActivity notes what a user did, in the transaction that does it.
+func logActivity(ctx context.Context, q db.WriteQuerier, user int64, action, entity string, details map[string]any) error {
+	object, err := json.Marshal(details)
+	if err != nil {
+		return fmt.Errorf("log activity: %w", err)
+	}
+	_, err = q.AddActivity(ctx, db.AddActivityParams{UserID: user, Action: action, Entity: entity, Details: object})
+	if err != nil {
+		return fmt.Errorf("log activity: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,38 @@
+package account
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/interlock-go/interlock/db"
+	"github.com/interlock-go/interlock/db/money"
+	"github.com/interlock-go/interlock/txn"
+)
+
+// A TransferRequest asks for money to move from one customer's account to another's.
+type TransferRequest struct {
+	From, To int64       // accounts
+	Amount   money.Minor // more than zero
+	Key      string      // names the request, see the package documentation; 1 to 200 characters
+	Memo     string      // for both sides to read; at most 500 characters
+}
+
+// Transfer moves money from one account to another, once for each key.
+//
+// It is refused with ErrAmountNotPositive, ErrSameAccount, ErrUnknownAccount, ErrNotOpen,
+// ErrInsufficientFunds, ErrBalanceOverflow, ErrKeyReused or ErrInvalid.
+func Transfer(ctx context.Context, t txn.Transactor, r TransferRequest) (Receipt, error) {
+	m := movement{kind: db.TransferKindTransfer, key: r.Key, from: r.From, to: r.To, amount: r.Amount, memo: r.Memo}
+	if err := m.check(); err != nil {
+		return Receipt{}, err
+	}
+	opts := txn.Options{Label: "account: transfer"}
+	return txn.WithTxValue(ctx, t, opts, func(ctx context.Context, tx *txn.Tx) (Receipt, error) {
+		q := db.New(tx)
+		locked, err := q.LockAccounts(ctx, []int64{m.from, m.to})
+		if err != nil {
+			return Receipt{}, fmt.Errorf("lock accounts: %w", err)
+		}
+		return m.carryOut(ctx, q, locked...)
+	})
+}
