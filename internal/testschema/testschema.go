@@ -29,6 +29,35 @@ func NewDatabase(t testing.TB) *txntest.Database {
 	return d
 }
 
+// NewDatabaseWithRows is NewDatabase with a row or more in every table: the users 1 and 2
+// with the accounts 3 and 4 of 900 and 100; transfer 1, the bonus of user 1; transfer 2, of
+// 100 from account 3 to account 4, with the key "first".
+func NewDatabaseWithRows(t testing.TB) *txntest.Database {
+	t.Helper()
+	d := NewDatabase(t)
+	c, err := pgx.Connect(t.Context(), d.AppURL())
+	if err == nil {
+		_, err = c.Exec(t.Context(), rows)
+		err = errors.Join(err, c.Close(t.Context()))
+	}
+	if err != nil {
+		t.Fatalf("testschema: insert rows: %v", err)
+	}
+	return d
+}
+
+const rows = `
+	INSERT INTO users (email, name) VALUES ('ada@example.com', 'Ada'), ('bob@example.com', 'Bob');
+	INSERT INTO profiles (user_id, display_name) SELECT id, name FROM users;
+	INSERT INTO settings (user_id) SELECT id FROM users;
+	INSERT INTO accounts (user_id, balance_minor) VALUES (1, 900), (2, 100);
+	INSERT INTO transfers (kind, idempotency_key, from_account, to_account, amount_minor)
+		VALUES ('welcome_bonus', NULL, 2, 3, 1000), ('transfer', 'first', 3, 4, 100);
+	INSERT INTO ledger_entries (transfer_id, account_id, amount_minor)
+		VALUES (1, 2, -1000), (1, 3, 1000), (2, 3, -100), (2, 4, 100);
+	INSERT INTO welcome_bonuses (user_id, transfer_id) VALUES (1, 1);
+	INSERT INTO activity_log (user_id, action, entity) VALUES (1, 'sign_up', 'users:1')`
+
 // Migrated is the schema after all migrations.
 var Migrated txntest.Schema = migrated{}
 
