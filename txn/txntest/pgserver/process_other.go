@@ -1,8 +1,9 @@
-//go:build !unix
+//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
 
 package pgserver
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -18,5 +19,9 @@ func (account) own(string) error                                 { return errUns
 func (account) command(_, name string, args ...string) *exec.Cmd { return exec.Command(name, args...) }
 func interrupt(p *os.Process) error                              { return p.Kill() }
 func quit(p *os.Process) error                                   { return p.Kill() }
+func (account) tempDir() string                                  { return os.TempDir() }
+func (account) owns(os.FileInfo) bool                            { return false }
+func ownedDir(string) error                                      { return errUnsupported }
 func claim(string) (*os.File, error)                             { return nil, errUnsupported }
-func abandoned(string) bool                                      { return false }
+func lockFile(context.Context, string) (*os.File, error)         { return nil, errUnsupported }
+func abandoned(_, _ string) *os.File                             { return nil }

@@ -1,9 +1,11 @@
-//go:build unix
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
 package pgserver
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"os/user"
@@ -11,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // An account is the user whom PostgreSQL runs as: this process's, unless that is root.
@@ -70,8 +73,55 @@ func environment() []string {
 func interrupt(p *os.Process) error { return p.Signal(syscall.SIGINT) }  // fast shutdown
 func quit(p *os.Process) error      { return p.Signal(syscall.SIGQUIT) } // immediate shutdown
 
-// ownerFile is held locked by the process that started the server.
-const ownerFile = "owner.lock"
+// tempDir is the directory for private directories: os.TempDir, unless that is closed to the
+// account.
+func (a account) tempDir() string {
+	dir := os.TempDir()
+	if a.credential == nil || openToAll(dir) {
+		return dir
+	}
+	for _, other := range []string{"/tmp", "/var/tmp"} {
+		if openToAll(other) {
+			return other
+		}
+	}
+	return dir
+}
+
+// openToAll reports whether anybody may make files in dir, and reach it.
+func openToAll(dir string) bool {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return false
+	}
+	for needed := os.FileMode(0o003); ; needed = 0o001 {
+		info, err := os.Stat(dir)
+		if err != nil || info.Mode()&needed != needed {
+			return false
+		}
+		if parent := filepath.Dir(dir); parent != dir {
+			dir = parent
+			continue
+		}
+		return true
+	}
+}
+
+// ownedDir makes dir, in which only this user may write and all may read.
+func ownedDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.IsDir() || int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s belongs to somebody else", dir)
+	}
+	return os.Chmod(dir, 0o755) // whatever the umask
+}
 
 // claim locks the directory's owner file for as long as this process lives.
 func claim(dir string) (*os.File, error) {
@@ -92,27 +142,53 @@ func claim(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// abandoned reports whether dir belongs to a server whose owner is dead, and to this user.
-func abandoned(dir string) bool {
-	info, err := os.Lstat(dir)
-	if err != nil || !info.IsDir() {
-		return false
-	}
-	a, err := serverAccount()
+// lockFile makes and locks a file. It waits for whoever holds it, until ctx ends.
+func lockFile(ctx context.Context, path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return false
+		return nil, err
 	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			_ = f.Close()
+			return nil, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			_ = f.Close()
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// abandoned locks a file that the directory's owner, or its server, holds while alive. It
+// returns nil if it is held, or is not there.
+func abandoned(dir, name string) *os.File {
+	// Anybody can make a directory of such a name: no links, no pipes to hang on.
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil
+	}
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		_ = f.Close()
+		return nil
+	}
+	return f
+}
+
+// owns reports whether a directory belongs to the account.
+func (a account) owns(info os.FileInfo) bool {
 	uid := uint32(os.Geteuid())
 	if a.credential != nil {
 		uid = a.credential.Uid
 	}
-	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Uid != uid {
-		return false
-	}
-	f, err := os.OpenFile(filepath.Join(dir, ownerFile), os.O_RDWR|syscall.O_NOFOLLOW, 0)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.IsDir() && st.Uid == uid
 }

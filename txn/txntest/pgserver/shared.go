@@ -2,61 +2,72 @@ package pgserver
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"strings"
 	"sync"
-
-	"github.com/jackc/pgx/v5"
 )
 
 var shared struct {
 	sync.Mutex
 	server *Server
+	failed *NotFoundError
 }
 
 // Shared returns the server that the tests of this process have in common: the one of
-// INTERLOCK_TEST_DATABASE_URL, else one started with the first call, without fsync. It ends
-// with the process.
+// INTERLOCK_TEST_DATABASE_URL, else one started with the first call, without fsync and with
+// room for 300 connections and 100 prepared transactions. It ends with the process; nobody
+// should Stop, Restart or Crash it.
 func Shared(ctx context.Context) (*Server, error) {
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.server != nil {
 		return shared.server, nil
 	}
+	if shared.failed != nil {
+		return nil, shared.failed // looked for once, not again for each test
+	}
 	var err error
 	if given := os.Getenv("INTERLOCK_TEST_DATABASE_URL"); given != "" {
 		shared.server, err = attach(ctx, given)
 	} else {
-		shared.server, err = Start(ctx, Config{NoSync: true, Settings: map[string]string{"max_prepared_transactions": "20"}})
+		shared.server, err = Start(ctx, Config{NoSync: true, Settings: map[string]string{"max_prepared_transactions": "100"}})
+	}
+	if missing, ok := errors.AsType[*NotFoundError](err); ok {
+		shared.failed = missing
 	}
 	return shared.server, err
 }
 
-// attach makes a Server of one that runs already.
+// attach makes a Server of one that runs already. Errors do not show the URL, which may hold
+// a password.
 func attach(ctx context.Context, given string) (*Server, error) {
 	u, err := url.Parse(given)
-	if err != nil || !strings.HasPrefix(u.Scheme, "postgres") || u.Host == "" {
-		return nil, errors.New("pgserver: INTERLOCK_TEST_DATABASE_URL must be a URL, postgres://superuser:password@host:port/database (not shown, it may hold a password)")
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return nil, errors.New("pgserver: INTERLOCK_TEST_DATABASE_URL is not of the form postgres://superuser:password@host:port/database")
 	}
-	// Every process that is given the same URL finds the same passwords of the two roles.
-	sum := sha256.Sum256([]byte("interlock roles\x00" + given))
-	s := &Server{base: u, password: hex.EncodeToString(sum[:16])}
-	err = s.asAdmin(ctx, func(c *pgx.Conn) error {
-		var super bool
-		err := c.QueryRow(ctx, "select current_setting('server_version_num')::int, current_setting('is_superuser')::bool").
-			Scan(&s.version, &super)
-		if err == nil && !super {
-			err = errors.New("its role is no superuser")
-		}
-		return err
-	})
-	if err != nil {
+	s := &Server{base: u}
+	if err := s.createRoles(ctx); err != nil {
 		return nil, fmt.Errorf("pgserver: INTERLOCK_TEST_DATABASE_URL: %w", err)
 	}
-	return s, s.createRoles(ctx)
+	return s, nil
+}
+
+// givenURL is the URL of a given server with another user and database.
+func givenURL(base *url.URL, user *url.Userinfo, database string) string {
+	u := *base
+	u.User = user
+	u.Path = "/" + database
+	q := u.Query()
+	for _, name := range []string{"dbname", "database"} {
+		q.Del(name)
+	}
+	if user != base.User {
+		q.Del("user")
+		q.Del("password")
+	}
+	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20")
+	return u.String()
 }
