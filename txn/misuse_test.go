@@ -10,6 +10,7 @@ import (
 
 	"github.com/interlock-go/interlock/txn"
 	"github.com/interlock-go/interlock/txn/sqlcbind"
+	"github.com/interlock-go/interlock/txn/txntest"
 )
 
 // Rule: misuse of a handle is a typed error, never a panic and never a statement in the
@@ -106,7 +107,7 @@ func TestConcurrentUse(t *testing.T) {
 			_, err := tx.Exec(ctx, "update accounts set balance = 0 where id = 1")
 			blocked <- err
 		}()
-		waitBlocked(t, holder, pid)
+		txntest.WaitBlocked(t, holder, pid)
 		require.ErrorIs(t, write(ctx, tx, "x"), txn.ErrConcurrentUse)
 		require.ErrorIs(t, tx.Savepoint(ctx, nothing), txn.ErrConcurrentUse)
 		require.NoError(t, holder.Commit(ctx))

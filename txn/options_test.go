@@ -13,7 +13,8 @@ import (
 
 func TestIsolationReachesTheServer(t *testing.T) {
 	f := setup(t, txn.Config{})
-	_, err := f.Admin(t).Exec(t.Context(), "alter role current_user set default_transaction_isolation = 'serializable'")
+	_, err := f.Admin(t).Exec(t.Context(), `do $$ begin
+		execute format('alter database %I set default_transaction_isolation = serializable', current_database()); end $$`)
 	require.NoError(t, err)
 	repeatable := txn.New(f.db.Pool(), txn.Config{Options: txn.Options{Isolation: txn.RepeatableRead}})
 	for _, c := range []struct {

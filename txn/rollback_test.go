@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/txn"
+	"github.com/interlock-go/interlock/txn/txntest"
 )
 
 // Rule: rollback runs on a context of its own, and a cancelled context does not cost the
@@ -43,7 +44,7 @@ func TestCancelledContextKeepsTheConnection(t *testing.T) {
 			})
 		}()
 		p := <-pid
-		waitBlocked(t, holder, p)
+		txntest.WaitBlocked(t, holder, p)
 		cancel()
 		err := <-result
 		require.Error(t, err)

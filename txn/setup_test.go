@@ -2,7 +2,10 @@ package txn_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"log"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -10,6 +13,7 @@ import (
 
 	"github.com/interlock-go/interlock/txn"
 	"github.com/interlock-go/interlock/txn/txntest"
+	"github.com/interlock-go/interlock/txn/txntest/pgserver"
 )
 
 // schema is what most tests of this package run on.
@@ -80,19 +84,37 @@ func ask[T any](t *testing.T, ctx context.Context, r txn.Reads, sql string, args
 	return v
 }
 
-// waitBlocked returns when the backend pid waits for a lock that another one holds.
-func waitBlocked(t *testing.T, watcher interface {
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}, pid int) {
-	t.Helper()
-	for range 1000 {
-		var blocked bool
-		err := watcher.QueryRow(t.Context(),
-			"select cardinality(pg_blocking_pids($1)) > 0 from pg_sleep(0.01)", pid).Scan(&blocked)
-		require.NoError(t, err)
-		if blocked {
-			return
+// exampleDB is a DB for examples, which have no testing.T, on a database of its own.
+func exampleDB() (d *txn.DB, done func()) {
+	ctx := context.Background()
+	server, err := pgserver.Shared(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	run := func(url string, statements ...string) {
+		c, err := pgx.Connect(ctx, url)
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer c.Close(ctx)
+		for _, sql := range statements {
+			if _, err := c.Exec(ctx, sql); err != nil {
+				log.Fatal(err)
+			}
 		}
 	}
-	t.Fatalf("backend %d never waited for a lock", pid)
+	name := "example_" + strings.ToLower(rand.Text())
+	run(server.AdminURL("postgres"), "create database "+name+" owner "+pgserver.OwnerRole)
+	run(server.OwnerURL(name), `
+		create table users (id bigint generated always as identity primary key, email text not null unique);
+		create table wallets (user_id bigint primary key references users, balance bigint not null check (balance >= 0));
+		grant select, insert, update on users, wallets to `+pgserver.AppRole)
+	d, err = txn.Open(ctx, server.AppURL(name), txn.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return d, func() {
+		d.Close()
+		run(server.AdminURL("postgres"), "drop database "+name+" with (force)")
+	}
 }
