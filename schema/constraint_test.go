@@ -132,7 +132,7 @@ func insertEntry(values string) string {
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	database := testschema.NewDatabaseWithRows(t)
-	pool := database.Pool(t, 2) // the ordinary role
+	pool := database.Pool(t) // the ordinary role
 	for _, r := range refusals {
 		err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(t.Context(), r.sql); err != nil {
@@ -192,7 +192,7 @@ func TestTruncateIsRefused(t *testing.T) {
 // COMMIT, and is asked then.
 func TestEntriesAreCheckedAtCommit(t *testing.T) {
 	t.Parallel()
-	pool := testschema.NewDatabaseWithRows(t).Pool(t, 2)
+	pool := testschema.NewDatabaseWithRows(t).Pool(t)
 	transfer := func(entries ...string) error {
 		return pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
 			var id int64

@@ -1,0 +1,119 @@
+package account_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/interlock-go/interlock/db/money"
+	"github.com/interlock-go/interlock/internal/testschema"
+	"github.com/interlock-go/interlock/service/account"
+	"github.com/interlock-go/interlock/txn"
+	"github.com/interlock-go/interlock/txn/txntest"
+)
+
+// books are a database of the test's own. Its invariants are checked at the test's end.
+type books struct {
+	*txntest.Database
+	db    *txn.DB       // as the ordinary role
+	admin *pgxpool.Pool // to inject faults and to look
+	users atomic.Int64
+}
+
+func setup(t *testing.T, cfg txn.Config) *books {
+	t.Helper()
+	t.Parallel()
+	database := testschema.NewDatabase(t)
+	return &books{Database: database, db: txn.New(database.Pool(t, txn.ConfigurePool), cfg), admin: database.Admin(t)}
+}
+
+// customer signs somebody up and brings the account to a balance.
+func (b *books) customer(t *testing.T, balance money.Minor) int64 {
+	t.Helper()
+	n := b.users.Add(1)
+	user, err := account.SignUp(t.Context(), b.db, account.SignUpRequest{
+		Email: fmt.Sprintf("user-%d@example.com", n), Name: fmt.Sprintf("User %d", n),
+	})
+	require.NoError(t, err)
+	key := fmt.Sprintf("opening of %d", user.AccountID)
+	switch {
+	case balance > account.WelcomeBonus:
+		_, err = account.Deposit(t.Context(), b.db, account.DepositRequest{
+			Account: user.AccountID, Amount: balance - account.WelcomeBonus, Key: key})
+	case balance < account.WelcomeBonus:
+		_, err = account.Withdraw(t.Context(), b.db, account.WithdrawRequest{
+			Account: user.AccountID, Amount: account.WelcomeBonus - balance, Key: key})
+	}
+	require.NoError(t, err)
+	require.Equal(t, balance, b.balance(t, user.AccountID))
+	return user.AccountID
+}
+
+func (b *books) balance(t *testing.T, id int64) money.Minor {
+	t.Helper()
+	balance, err := account.Balance(t.Context(), b.db, id)
+	require.NoError(t, err)
+	return balance
+}
+
+// statement returns the amounts of an account's entries, oldest first.
+func (b *books) statement(t *testing.T, id int64) []money.Minor {
+	t.Helper()
+	page, err := account.Statement(t.Context(), b.db, account.StatementRequest{Account: id, Limit: account.MaxPage})
+	require.NoError(t, err)
+	require.Zero(t, page.Next)
+	amounts := make([]money.Minor, len(page.Entries))
+	for i, e := range page.Entries {
+		amounts[len(amounts)-1-i] = e.Amount
+	}
+	return amounts
+}
+
+// set changes an account in a way that the service has no function for.
+func (b *books) set(t *testing.T, id int64, assignment string) {
+	t.Helper()
+	tag, err := b.admin.Exec(t.Context(), "update accounts set "+assignment+" where id = $1", id)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, tag.RowsAffected())
+}
+
+// fromTable returns a query's single value, as the superuser sees it.
+func fromTable[T any](t *testing.T, b *books, sql string, args ...any) (v T) {
+	t.Helper()
+	require.NoError(t, b.admin.QueryRow(t.Context(), sql, args...).Scan(&v))
+	return v
+}
+
+// waitBlocked returns when n sessions of the database wait for locks.
+func waitBlocked(t *testing.T, admin *pgxpool.Pool, n int) {
+	t.Helper()
+	for range 1000 {
+		var blocked int
+		require.NoError(t, admin.QueryRow(t.Context(), `
+			select count(*) from pg_stat_activity, pg_sleep(0.01)
+			where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0`).Scan(&blocked))
+		if blocked == n {
+			return
+		}
+	}
+	t.Fatalf("there were never %d sessions waiting for locks", n)
+}
+
+// repeatOnce runs fn in a transaction whose first attempt fails after it, as if another
+// transaction had been in the way.
+func repeatOnce(ctx context.Context, d *txn.DB, fn func(context.Context, *txn.Tx) error) error {
+	return txn.WithTx(ctx, d, txn.Options{Label: "test: repeated"}, func(ctx context.Context, tx *txn.Tx) error {
+		if err := fn(ctx, tx); err != nil {
+			return err
+		}
+		if tx.Attempt() > 1 {
+			return nil
+		}
+		_, err := tx.Exec(ctx, "do $$ begin raise exception 'injected' using errcode = 'serialization_failure'; end $$")
+		return err
+	})
+}
