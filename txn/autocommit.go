@@ -113,9 +113,12 @@ func (a *autocommit) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResul
 	if err != nil {
 		return pgx.FailedBatchResults(&pgx.Batch{}, err)
 	}
-	br := &batch{BatchResults: conn.Conn().SendBatch(ctx, b), sql: first}
+	br := &batch{answers: conn.Conn().SendBatch(ctx, b), queries: b.QueuedQueries, sql: first}
 	br.finish = func(err error) error {
 		defer conn.Release()
+		if cerr := br.answers.Close(); err == nil {
+			err = cerr
+		}
 		return a.after(conn, err)
 	}
 	return br

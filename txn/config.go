@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -76,6 +77,7 @@ type DB struct {
 	cfg    Config
 	err    error // of the configuration; every call returns it
 	budget *budget
+	major  atomic.Int32 // version of the server, once seen
 }
 
 // Open makes a pool for the connection string, set up by ConfigurePool (unless cfg.Pooler),

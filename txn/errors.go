@@ -19,6 +19,10 @@ var (
 	// running. Use the handle that the Savepoint's function received.
 	ErrSuspended = errors.New("txn: the handle is suspended while a savepoint on it is open: use the savepoint's own handle")
 
+	// ErrPending is returned when a Pending is asked for its value before its statement was
+	// sent. Call Flush, or run a statement that needs an answer.
+	ErrPending = errors.New("txn: the queued statement was not sent yet")
+
 	// ErrConcurrentUse is returned when two goroutines use one transaction at the same
 	// time. A transaction belongs to one goroutine; start one per goroutine instead.
 	ErrConcurrentUse = errors.New("txn: the transaction is in use by another goroutine")
@@ -84,6 +88,20 @@ type OptionsError struct {
 }
 
 func (e *OptionsError) Error() string { return "txn: option " + e.Field + ": " + e.Reason }
+
+// A QueuedError is returned by the call that flushed a queued statement, when that failed:
+// by the statement it travelled with, by Flush, or by the one that commits. The transaction
+// can only be rolled back.
+type QueuedError struct {
+	Query string // the queued statement's name or beginning
+	Err   error  // of the server, or what OnError made of it
+}
+
+func (e *QueuedError) Error() string { return "txn: queued " + e.Query + ": " + e.Err.Error() }
+func (e *QueuedError) Unwrap() error { return e.Err }
+
+// errQueuedAlone: of several statements in one text the answers could not be told apart.
+var errQueuedAlone = errors.New("txn: a text with several statements, or with options of pgx, cannot be queued: use Exec")
 
 // A StaleError is returned when an optimistic update met another version than the caller
 // had read. errors.Is(err, ErrStale) is true.
@@ -162,6 +180,9 @@ type rollbackOnlyError struct {
 }
 
 func (e *rollbackOnlyError) Error() string {
+	if e.cause == nil {
+		return subject(e.label) + ": rolled back"
+	}
 	return fmt.Sprintf("%s: rolled back because of an earlier failure: %v", subject(e.label), e.cause)
 }
 

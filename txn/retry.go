@@ -63,6 +63,9 @@ func (t *transaction) verdict(err error) verdict {
 	if t.doom != nil {
 		cause = t.doom
 	}
+	if t.cause != nil {
+		cause = t.cause
+	}
 	if neverRetried(SQLState(cause)) {
 		return final
 	}

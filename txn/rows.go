@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -109,37 +110,89 @@ func failedRows(err error) pgx.Rows {
 
 // batch are the results of a batch which, when closed, free what they hold.
 type batch struct {
-	pgx.BatchResults
-	sql    string // of its first statement
-	finish func(error) error
+	answers answers
+	queries []*pgx.QueuedQuery
+	next    int    // the query whose answer comes next
+	sql     string // of the first one
+	finish  func(error) error
 
 	mu     sync.Mutex
 	closed bool
-	err    error
+	err    error // the first of a query, or of a callback
 }
 
 func (b *batch) describe() string { return "batch of " + queryName(b.sql) }
-func (b *batch) discard()         { _ = b.Close() }
+func (b *batch) discard()         { b.mu.Lock(); defer b.mu.Unlock(); b.end() }
 
-func (b *batch) Exec() (pgconn.CommandTag, error) {
-	tag, err := b.BatchResults.Exec()
-	return tag, named(err)
+// errNoMoreResults is what pgx says, too.
+var errNoMoreResults = errors.New("no more results in batch")
+
+// advance says whether there is another answer.
+func (b *batch) advance() error {
+	if b.err != nil {
+		return b.err
+	}
+	if b.closed || b.next >= len(b.queries) {
+		return errNoMoreResults
+	}
+	b.next++
+	return nil
+}
+
+func (b *batch) Exec() (tag pgconn.CommandTag, err error) {
+	if err := b.advance(); err != nil {
+		return tag, err
+	}
+	tag, err = b.answers.Exec()
+	b.err = named(err)
+	return tag, b.err
+}
+
+func (b *batch) Query() (pgx.Rows, error) {
+	if err := b.advance(); err != nil {
+		return failedRows(err), err
+	}
+	inner, err := b.answers.Query()
+	if err != nil {
+		b.err = named(err)
+		return failedRows(b.err), b.err
+	}
+	return &rows{Rows: inner, sql: b.queries[b.next-1].SQL, finish: func(err error) error {
+		if b.err == nil {
+			b.err = named(err)
+		}
+		return b.err
+	}}, nil
 }
 
 func (b *batch) QueryRow() pgx.Row {
-	rows, _ := b.BatchResults.Query()
+	rows, _ := b.Query()
 	return row{rows}
 }
 
+// Close reads what was not read, and calls the queries' functions for it.
 func (b *batch) Close() error {
+	for !b.closed && b.err == nil && b.next < len(b.queries) {
+		if fn := b.queries[b.next].Fn; fn == nil {
+			_, _ = b.Exec()
+		} else if err := fn(b); err != nil && b.err == nil {
+			b.err = err
+		}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.end()
+	return b.err
+}
+
+func (b *batch) end() {
 	if b.closed {
-		return b.err
+		return
 	}
 	b.closed = true
-	b.err = b.finish(b.BatchResults.Close())
-	return b.err
+	if err := b.finish(b.err); b.err == nil || err != nil {
+		b.err = err
+	}
 }
 
 // Tx is nil: a batch cannot begin a transaction here.

@@ -15,7 +15,8 @@ import (
 // its cause lies in the whole transaction, and a second try inside it fails again.
 //
 // A savepoint costs the server a subtransaction; beyond 64 open at once in one transaction
-// other sessions slow down too.
+// other sessions slow down too. It costs no round trip of its own, unless it is undone, or
+// statements were queued in it, which are flushed at its end.
 func (tx *Tx) Savepoint(ctx context.Context, fn func(context.Context, *Tx) error) error {
 	if fn == nil {
 		return errNoFunction
@@ -46,35 +47,34 @@ func (s *scope) savepoint(ctx context.Context, fn func(context.Context, *scope) 
 		return err
 	}
 	inner := &scope{t: t, label: s.label, depth: s.depth + 1}
-	err = t.ready(ctx)
-	have := t.have
-	if err == nil {
-		err = t.control(ctx, "savepoint "+inner.savepointName())
-	}
-	if err == nil {
-		t.depth++
-	}
+	p := savepoint{have: t.have, flights: t.flights, ahead: len(t.ahead)}
+	t.hold(stepSavepoint, "savepoint "+inner.savepointName())
+	t.depth++
 	t.leave()
-	if err != nil {
-		return err
-	}
 
 	returned := false
 	defer func() {
 		if !returned {
-			_ = inner.leaveSavepoint(ctx, have, errDidNotReturn)
+			_ = inner.leaveSavepoint(ctx, p, errDidNotReturn)
 		}
 	}()
 	err = fn(withMark(ctx, t.db.pool, &t.open), inner)
 	returned = true
-	return inner.leaveSavepoint(ctx, have, err)
+	return inner.leaveSavepoint(ctx, p, err)
 }
 
-// savepointName is by depth: few names, each used again, stay in statement caches, and two
-// that are open at once cannot be equal.
+// A savepoint is how a transaction was when the savepoint was asked for.
+type savepoint struct {
+	have    limits
+	flights int // as long as there were no more, it is not sent
+	ahead   int // its place in what was held back then
+}
+
+// savepointName is by depth: few names, each used again, and two that are open at once
+// cannot be equal.
 func (s *scope) savepointName() string { return "s" + strconv.Itoa(s.depth) }
 
-func (s *scope) leaveSavepoint(ctx context.Context, have limits, err error) error {
+func (s *scope) leaveSavepoint(ctx context.Context, p savepoint, err error) error {
 	t := s.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -86,29 +86,49 @@ func (s *scope) leaveSavepoint(ctx context.Context, have limits, err error) erro
 		err = t.rollbackOnly()
 	}
 	if err == nil {
-		// A caller's cancelled context must not leave the savepoint open.
-		err = t.control(context.WithoutCancel(ctx), "release savepoint "+s.savepointName())
+		err = s.releaseSavepoint(ctx, p)
 	}
 	t.depth--
 	if err != nil {
-		s.undo(have)
+		s.undo(p)
 	}
 	return err
 }
 
+// releaseSavepoint holds RELEASE back, unless statements are queued that were given inside:
+// they are flushed with it, so that their failure is the savepoint's.
+func (s *scope) releaseSavepoint(ctx context.Context, p savepoint) error {
+	t := s.t
+	if t.flights == p.flights && !queued(t.ahead[p.ahead:]) {
+		t.ahead, t.have = t.ahead[:p.ahead], p.have // nothing happened in it
+		return nil
+	}
+	t.hold(stepControl, "release savepoint "+s.savepointName())
+	if queued(t.ahead) {
+		return t.flush(ctx)
+	}
+	return nil
+}
+
 // undo rolls back to the savepoint and releases it, since a savepoint rolled back to still
 // exists and holds memory of the server. Limits set since are undone with it.
-func (s *scope) undo(have limits) {
+func (s *scope) undo(p savepoint) {
 	t := s.t
-	if t.lost || t.destroy {
+	if t.flights == p.flights {
+		t.abandon(p.ahead) // it was not sent, nor was anything in it
+		t.doom, t.cause, t.have = nil, nil, p.have
+		return
+	}
+	t.abandon(0)
+	if t.lost || t.destroy || !t.begun {
 		return
 	}
 	name := s.savepointName()
 	err := t.undoing("rollback to savepoint " + name + "; release savepoint " + name)
-	if err != nil || t.conn.Conn().PgConn().TxStatus() != statusActive {
+	if err != nil || t.conn.PgConn().TxStatus() != statusActive {
 		t.lost = true
 		t.doomed(&lostError{err})
 		return
 	}
-	t.doom, t.have = nil, have
+	t.doom, t.cause, t.have = nil, nil, p.have
 }

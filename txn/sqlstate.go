@@ -21,7 +21,11 @@ const (
 	stateCrashShutdown        = "57P02"
 	stateCannotConnectNow     = "57P03"
 	stateIdleSession          = "57P05"
+	stateUnknownStatement     = "26000"
 	classInsufficientResource = "53"
+	classNotSupported         = "0A"
+	classSyntaxOrAccess       = "42"
+	classInternal             = "XX"
 )
 
 // SQLState returns the SQLSTATE of the first server error in err's chain, or "".
@@ -96,8 +100,10 @@ func neverRetried(code string) bool {
 	return false
 }
 
-// stalePlan: "cached plan must not change result type". 0A000 has many meanings; the
-// server's routine, not the translated text, tells this one.
+// stalePlan: "cached plan must not change result type", or a prepared statement that
+// somebody deallocated. Both codes have other meanings; the server's routine, not the
+// translated text, tells these.
 func stalePlan(pg *pgconn.PgError) bool {
-	return pg.Code == stateFeatureNotSupported && pg.Routine == "RevalidateCachedQuery"
+	return pg.Code == stateFeatureNotSupported && pg.Routine == "RevalidateCachedQuery" ||
+		pg.Code == stateUnknownStatement && pg.Routine == "FetchPreparedStatement"
 }

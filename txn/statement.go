@@ -56,20 +56,16 @@ func (rx *ReadTx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults 
 	return rx.scope().sendBatch(ctx, b)
 }
 
-// send takes the transaction and makes it ready for the statement sql.
-func (s *scope) send(ctx context.Context, sql string) (*transaction, error) {
+// send takes the transaction for the statement sql.
+func (s *scope) send(sql string) (*transaction, error) {
 	if err := refuseControl(sql); err != nil {
 		return nil, err
 	}
 	t, err := s.enter()
-	if err != nil {
-		return nil, err
+	if err == nil {
+		t.align()
 	}
-	if err := t.ready(ctx); err != nil {
-		t.leave()
-		return nil, err
-	}
-	return t, nil
+	return t, err
 }
 
 func refuseControl(sql string) error {
@@ -79,29 +75,71 @@ func refuseControl(sql string) error {
 	return nil
 }
 
-func (s *scope) exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	t, err := s.send(ctx, sql)
+// one is a flush's single statement of the caller's, without an allocation.
+func (t *transaction) one(r request) []request {
+	t.single[0] = r
+	return t.single[:]
+}
+
+// ready reports whether a statement can go by itself: the transaction has begun, and
+// nothing is held back.
+func (t *transaction) ready() bool { return t.begun && len(t.ahead) == 0 }
+
+func (s *scope) exec(ctx context.Context, sql string, args ...any) (tag pgconn.CommandTag, err error) {
+	t, err := s.send(sql)
 	if err != nil {
-		return pgconn.CommandTag{}, err
+		return tag, err
 	}
 	defer t.leave()
-	tag, err := t.conn.Conn().Exec(ctx, sql, args...)
-	return tag, t.after(sql, err)
+	if alone(sql, args) {
+		if err := t.flush(ctx); err != nil {
+			return tag, err
+		}
+	}
+	if t.ready() {
+		tag, err = t.session.exec(ctx, t.conn, sql, args)
+		return tag, t.after(sql, err)
+	}
+	a, err := t.depart(ctx, t.one(request{sql: sql, args: args, plain: len(args) == 0}), nil)
+	if err != nil {
+		return tag, err
+	}
+	tag, err = a.Exec()
+	return tag, t.landed(sql, a, nil, err)
 }
 
 func (s *scope) query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	t, err := s.send(ctx, sql)
+	t, err := s.send(sql)
 	if err != nil {
 		return failedRows(err), err
 	}
 	defer t.leave()
-	inner, err := t.conn.Conn().Query(ctx, sql, args...)
+	if len(args) > 0 && alone(sql, args) {
+		if err := t.flush(ctx); err != nil {
+			return failedRows(err), err
+		}
+	}
+	r := &rows{sql: sql}
+	if t.ready() {
+		r.Rows, err = t.session.queryRows(ctx, t.conn, sql, args)
+		if err != nil {
+			err = t.after(sql, err)
+			return failedRows(err), err
+		}
+		r.finish = func(err error) error { return t.finishResults(r, sql, err) }
+		t.results = r
+		return r, nil
+	}
+	a, err := t.depart(ctx, t.one(request{sql: sql, args: args}), nil)
 	if err != nil {
-		err = t.after(sql, err)
 		return failedRows(err), err
 	}
-	r := &rows{Rows: inner, sql: sql}
-	r.finish = func(err error) error { return t.finishResults(r, sql, err) }
+	r.Rows, err = a.Query()
+	if err != nil {
+		err = t.landed(sql, a, nil, err)
+		return failedRows(err), err
+	}
+	r.finish = func(err error) error { return t.finishFlight(r, sql, a, nil, err) }
 	t.results = r
 	return r, nil
 }
@@ -116,13 +154,24 @@ func (s *scope) sendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 			return pgx.FailedBatchResults(&pgx.Batch{}, err)
 		}
 	}
-	t, err := s.send(ctx, first)
+	t, err := s.send(first)
 	if err != nil {
 		return pgx.FailedBatchResults(&pgx.Batch{}, err)
 	}
 	defer t.leave()
-	br := &batch{BatchResults: t.conn.Conn().SendBatch(ctx, b), sql: first}
-	br.finish = func(err error) error { return t.finishResults(br, first, err) }
+	if b.Len() == 0 {
+		return &batch{closed: true}
+	}
+	own := make([]request, len(b.QueuedQueries))
+	for i, q := range b.QueuedQueries {
+		own[i] = request{sql: q.SQL, args: q.Arguments}
+	}
+	a, err := t.depart(ctx, own, nil)
+	if err != nil {
+		return pgx.FailedBatchResults(&pgx.Batch{}, err)
+	}
+	br := &batch{answers: a, queries: b.QueuedQueries, sql: first}
+	br.finish = func(err error) error { return t.finishFlight(br, first, a, nil, err) }
 	t.results = br
 	return br
 }
@@ -140,12 +189,28 @@ func (t *transaction) finishResults(r results, sql string, err error) error {
 	return t.after(sql, err)
 }
 
+// finishFlight is called by rows that came with other answers, at their end.
+func (t *transaction) finishFlight(r results, sql string, a answers, behind []step, err error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.results == r {
+		t.results = nil
+	}
+	if t.conn == nil {
+		return ErrTxDone
+	}
+	return t.landed(sql, a, behind, err)
+}
+
 func (s *scope) copyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
-	t, err := s.send(ctx, "copy")
+	t, err := s.send("copy")
 	if err != nil {
 		return 0, err
 	}
 	defer t.leave()
-	n, err := t.conn.Conn().CopyFrom(ctx, table, columns, src)
+	if err := t.flush(ctx); err != nil {
+		return 0, err
+	}
+	n, err := t.conn.CopyFrom(ctx, table, columns, src)
 	return n, t.after("copy into "+table.Sanitize(), err)
 }

@@ -1,0 +1,56 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// acquire takes a connection of the pool.
+func (d *DB) acquire(ctx context.Context) (*pgxpool.Conn, error) {
+	if d.cfg.AcquireTimeout < 0 {
+		return d.pool.Acquire(ctx)
+	}
+	limited, cancel := context.WithTimeout(ctx, d.cfg.AcquireTimeout)
+	defer cancel()
+	conn, err := d.pool.Acquire(limited)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		return nil, fmt.Errorf("%w (%s)", ErrAcquireTimeout, d.cfg.AcquireTimeout)
+	}
+	if err != nil && ctx.Err() == nil && unreachable(err) {
+		return nil, &lostError{err}
+	}
+	return conn, err
+}
+
+// unreachable: the server was not reached, or refused for reasons that pass. A wrong
+// password or database name does not pass.
+func unreachable(err error) bool {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); !ok {
+		return false
+	}
+	return SQLState(err) == "" || classify(err) == outage
+}
+
+func closeConn(c *pgx.Conn, patience time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_ = c.Close(ctx)
+}
+
+// serverMajor is the server's major version, 0 if it does not say.
+func serverMajor(c *pgx.Conn) int {
+	v := c.PgConn().ParameterStatus("server_version")
+	end := 0
+	for end < len(v) && v[end] >= '0' && v[end] <= '9' {
+		end++
+	}
+	major, _ := strconv.Atoi(v[:end])
+	return major
+}

@@ -1,0 +1,264 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// A step is a statement that waits for the next flush: one of our own, or a queued one of
+// the caller's.
+type step struct {
+	kind   stepKind
+	sql    string
+	args   []any
+	answer *answer // of a queued statement
+}
+
+type stepKind uint8
+
+const (
+	stepControl   stepKind = iota // its answer says nothing
+	stepBegin                     // its answer says that the transaction has begun
+	stepLock                      // takes a lock that outlives a failed transaction
+	stepSavepoint                 // opens a savepoint: not sent if nothing follows it
+	stepQueued                    // of the caller's
+	stepXID                       // asks for the transaction's id
+)
+
+func (s *step) request() request {
+	return request{sql: s.sql, args: s.args, ours: s.kind != stepQueued}
+}
+
+// hold keeps a statement of our own until something is flushed.
+func (t *transaction) hold(kind stepKind, sql string) {
+	t.ahead = append(t.ahead, step{kind: kind, sql: sql})
+}
+
+// align holds back what brings the server's limits to those wanted now.
+func (t *transaction) align() {
+	want := t.want.under(t.ceiling)
+	if t.have == want {
+		return
+	}
+	for _, sql := range want.change(t.have) {
+		t.hold(stepControl, sql)
+	}
+	t.have = want
+}
+
+// queued reports whether a caller's statement is among the steps.
+func queued(steps []step) bool {
+	for i := range steps {
+		if steps[i].kind == stepQueued {
+			return true
+		}
+	}
+	return false
+}
+
+// depart sends in one flush what is held back, then the caller's own statements, if any,
+// and what is to follow them; it returns the answers from the caller's on. What was held
+// back has succeeded then. After a failure nothing is left open.
+func (t *transaction) depart(ctx context.Context, own []request, behind []step) (answers, error) {
+	for resent := false; ; resent = true {
+		err := t.board(ctx, resent)
+		if err != nil {
+			t.doomed(err)
+			t.abandon(0)
+			return nil, err
+		}
+		a, err := t.fly(ctx, own, behind)
+		if err == nil {
+			return a, nil
+		}
+		if resent || !t.stale(ctx) {
+			t.abandon(0)
+			return nil, err
+		}
+		// The connection had died in the pool, as all do when a server restarts. No answer was
+		// read and nothing can have been committed: another one is as good.
+		t.exchange()
+	}
+}
+
+// stale reports whether the connection broke at the transaction's first flush: it may have
+// been broken before.
+func (t *transaction) stale(ctx context.Context) bool {
+	return !t.begun && t.pooled != nil && t.conn.IsClosed() && ctx.Err() == nil
+}
+
+func (t *transaction) exchange() {
+	t.pooled.Release()
+	t.pooled, t.conn, t.session = nil, nil, nil
+	t.doom, t.cause, t.lost = nil, nil, false
+}
+
+// board takes a connection if there is none yet, and puts BEGIN before what is held back.
+// A connection that replaces a broken one is tried before it is trusted.
+func (t *transaction) board(ctx context.Context, tried bool) error {
+	if t.conn == nil {
+		pooled, err := t.db.acquire(ctx)
+		for n := int32(0); err == nil && tried && pooled.Ping(ctx) != nil; n++ {
+			closeConn(pooled.Conn(), t.db.cfg.ResolveTimeout)
+			pooled.Release()
+			if n > t.db.pool.Config().MaxConns {
+				return &lostError{pgconn.ErrConnClosed}
+			}
+			pooled, err = t.db.acquire(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		t.pooled, t.conn, t.session = pooled, pooled.Conn(), sessionOf(pooled.Conn())
+		t.db.major.Store(int32(t.session.major))
+	}
+	if !t.begun && !t.begins() {
+		t.ahead = append(t.beginning(), t.ahead...)
+	}
+	return nil
+}
+
+// begins reports whether BEGIN is among what is held back.
+func (t *transaction) begins() bool {
+	return len(t.ahead) > 0 && t.ahead[0].kind == stepBegin
+}
+
+func (t *transaction) fly(ctx context.Context, own []request, behind []step) (answers, error) {
+	requests := t.requests[:0]
+	for i := range t.ahead {
+		requests = append(requests, t.ahead[i].request())
+	}
+	failing := "flush"
+	if len(own) > 0 {
+		requests, failing = append(requests, own...), own[0].sql
+	}
+	for i := range behind {
+		requests = append(requests, behind[i].request())
+	}
+	t.requests = requests
+	t.flights++
+	a, err := t.session.send(ctx, t.conn, requests)
+	if err != nil {
+		unsent, ok := errors.AsType[*unsentError](err)
+		if ok && unsent.index < len(t.ahead) {
+			return nil, t.failedStep(&t.ahead[unsent.index], unsent.err)
+		}
+		if ok {
+			err = unsent.err
+		}
+		return nil, t.unsent(failing, err)
+	}
+	t.sent = true
+	for i := range t.ahead {
+		if err := t.settle(&t.ahead[i], a); err != nil {
+			_ = a.Close()
+			return nil, t.failedStep(&t.ahead[i], err)
+		}
+	}
+	t.ahead = t.ahead[:0]
+	return a, nil
+}
+
+// settle reads the answer to a step.
+func (t *transaction) settle(s *step, a answers) error {
+	switch s.kind {
+	case stepQueued:
+		return s.answer.read(a)
+	case stepXID:
+		return t.readXID(a)
+	}
+	_, err := a.Exec()
+	if err == nil && s.kind == stepBegin {
+		t.begun = true
+	}
+	return err
+}
+
+// failedStep notes that a step failed, and with it the transaction: a queued statement that
+// could not even be sent must not be forgotten by COMMIT.
+func (t *transaction) failedStep(s *step, err error) error {
+	err = t.after(s.sql, err)
+	if s.kind == stepLock {
+		t.destroy = true
+	}
+	if s.kind == stepQueued {
+		t.cause = err
+		err = s.answer.fail(err)
+		t.doom = err
+		return err
+	}
+	t.doomed(err)
+	return err
+}
+
+// unsent gives the error of a statement that was not sent its meaning. The server may have
+// refused to prepare it; before BEGIN that fails no transaction of the server's, but the
+// caller's all the same, as it would have later.
+func (t *transaction) unsent(sql string, err error) error {
+	err = t.after(sql, err)
+	if SQLState(err) != "" {
+		t.doomed(err)
+	}
+	return err
+}
+
+// abandon drops what is held back from the index on, and tells the queued statements in it
+// that they were not executed.
+func (t *transaction) abandon(from int) {
+	for i := from; i < len(t.ahead); i++ {
+		if a := t.ahead[i].answer; a != nil {
+			a.abandoned(t.doom)
+		}
+	}
+	t.ahead = t.ahead[:from]
+}
+
+// flush sends what is held back in a round trip of its own, and BEGIN in any case.
+func (t *transaction) flush(ctx context.Context) error {
+	if t.begun && len(t.ahead) == 0 {
+		return nil
+	}
+	a, err := t.depart(ctx, nil, nil)
+	if err != nil {
+		return err
+	}
+	return t.landed("flush", a, nil, nil)
+}
+
+// landed closes the answers when the caller's own was read, or failed with err.
+func (t *transaction) landed(sql string, a answers, behind []step, err error) error {
+	for i := range behind {
+		if err == nil {
+			sql = behind[i].sql
+			err = t.settle(&behind[i], a)
+		}
+	}
+	if cerr := a.Close(); err == nil {
+		err = cerr
+	}
+	return t.after(sql, err)
+}
+
+// alone reports whether a statement cannot travel with others: it may hold several, or has
+// arguments that say how it is to be sent.
+func alone(sql string, args []any) bool {
+	if len(args) == 0 {
+		return several(sql)
+	}
+	switch args[0].(type) {
+	case pgx.QueryExecMode, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID:
+		return true
+	}
+	return false
+}
+
+// several reports whether the text may hold more than one statement: whether anything
+// follows a semicolon, were it in a string.
+func several(sql string) bool {
+	_, rest, found := strings.Cut(sql, ";")
+	return found && strings.Trim(rest, " \t\r\n\f\v;") != ""
+}

@@ -1,0 +1,92 @@
+package txn
+
+import (
+	"strconv"
+	"time"
+)
+
+// backstop is how much later than Options.Timeout the server itself ends a transaction.
+// The client's deadline and cancel request come first and keep the connection; this one is
+// for a client that can no longer act.
+const backstop = time.Second
+
+// transactionTimeoutSince is the first major version with the setting transaction_timeout.
+const transactionTimeoutSince = 17
+
+// limits are the server-side timeouts; zero stands for the server's own.
+type limits struct{ lock, statement, idle time.Duration }
+
+// begins are the texts of BEGIN by isolation level, for reading and writing.
+var begins = [2][Serializable + 1]string{}
+
+func init() {
+	for i, access := range [2]string{" read write", " read only"} {
+		for l := ReadUncommitted; l <= Serializable; l++ {
+			begins[i][l] = "begin isolation level " + l.String() + access
+		}
+	}
+}
+
+// beginning is BEGIN and everything that belongs to it.
+func (t *transaction) beginning() []step {
+	access := 0
+	if t.readOnly {
+		access = 1
+	}
+	sql := begins[access][t.opts.Isolation]
+	if t.opts.Deferrable {
+		sql += " deferrable"
+	}
+	steps := append(make([]step, 0, 4+len(t.ahead)), step{kind: stepBegin, sql: sql})
+	add := func(sql string) { steps = append(steps, step{sql: sql}) }
+	if t.opts.Timeout > 0 && t.session.major >= transactionTimeoutSince {
+		add(setLocal("transaction_timeout", t.opts.Timeout+backstop))
+	}
+	initial := limits{t.opts.LockTimeout, t.opts.StatementTimeout, t.opts.IdleTimeout}
+	for _, sql := range initial.under(t.ceiling).change(limits{}) {
+		add(sql)
+	}
+	if t.opts.SynchronousCommit != SyncUnspecified {
+		add("set local synchronous_commit = " + string(t.opts.SynchronousCommit))
+	}
+	if t.opts.DeferConstraints {
+		add("set constraints all deferred")
+	}
+	return steps
+}
+
+// under returns l with no statement and no pause allowed longer than the ceiling, if there
+// is one.
+func (l limits) under(ceiling time.Duration) limits {
+	if ceiling == 0 {
+		return l
+	}
+	if l.statement == 0 || l.statement > ceiling {
+		l.statement = ceiling
+	}
+	if l.idle == 0 || l.idle > ceiling {
+		l.idle = ceiling
+	}
+	return l
+}
+
+// change returns the SET LOCAL statements from have to l.
+func (l limits) change(have limits) (statements []string) {
+	if l.lock != have.lock {
+		statements = append(statements, setLocal("lock_timeout", l.lock))
+	}
+	if l.statement != have.statement {
+		statements = append(statements, setLocal("statement_timeout", l.statement))
+	}
+	if l.idle != have.idle {
+		statements = append(statements, setLocal("idle_in_transaction_session_timeout", l.idle))
+	}
+	return statements
+}
+
+func setLocal(setting string, d time.Duration) string {
+	if d == 0 {
+		return "set local " + setting + " = default"
+	}
+	return "set local " + setting + " = " + strconv.FormatInt(milliseconds(d), 10)
+}

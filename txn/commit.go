@@ -1,0 +1,113 @@
+package txn
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// commit sends COMMIT, with what is queued, and believes nothing but its answer.
+func (t *transaction) commit() error {
+	if !queued(t.ahead) {
+		t.ahead = t.ahead[:0] // settings and savepoints without a statement are not needed
+		if !t.begun {
+			return nil
+		}
+	}
+	if t.conn != nil && t.conn.IsClosed() {
+		t.lost = true
+		return &lostError{pgconn.ErrConnClosed}
+	}
+	// From here the caller's deadline no longer helps: a COMMIT broken off is an outcome
+	// nobody knows. It is waited for, ResolveTimeout longer.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.ctx))
+	defer cancel()
+	stop := context.AfterFunc(t.ctx, func() { time.AfterFunc(t.db.cfg.ResolveTimeout, cancel) })
+	defer stop()
+	if len(t.ahead) > 0 {
+		return t.commitQueued(ctx)
+	}
+	tag, err := t.conn.Exec(ctx, "commit")
+	return t.committed(tag, err)
+}
+
+// commitQueued sends what is queued and COMMIT in one flush. If a statement fails, COMMIT is
+// not executed.
+func (t *transaction) commitQueued(ctx context.Context) error {
+	if err := t.board(t.ctx, false); err != nil {
+		t.doomed(err)
+		t.abandon(0)
+		return err
+	}
+	t.sent = false
+	a, err := t.fly(ctx, t.one(request{sql: "commit", ours: true}), nil)
+	if err != nil {
+		t.abandon(0)
+		if t.sent && t.lost && SQLState(err) == "" {
+			return t.unknown(err)
+		}
+		t.rollback()
+		return err
+	}
+	tag, err := a.Exec()
+	if cerr := a.Close(); err == nil {
+		err = cerr
+	}
+	return t.committed(tag, err)
+}
+
+// committed is what the answer to COMMIT says.
+func (t *transaction) committed(tag pgconn.CommandTag, err error) error {
+	pg := t.conn.PgConn()
+	switch {
+	case err == nil && tag.String() == "COMMIT":
+		return nil
+	case err == nil:
+		return fmt.Errorf("%s: COMMIT was answered with %s: %w", subject(t.opts.Label), tag, pgx.ErrTxCommitRollback)
+	case !pg.IsClosed() && pg.TxStatus() == statusIdle && SQLState(err) != "":
+		return fmt.Errorf("%s: COMMIT failed, nothing was committed: %w", subject(t.opts.Label), named(err))
+	}
+	t.lost = true
+	return t.unknown(err)
+}
+
+// unknown is the error of a COMMIT that was sent and not answered.
+//
+// pgconn.SafeToRetry cannot be asked here: a connection lost while the answer was read can
+// show as "conn closed", which it takes for never sent.
+func (t *transaction) unknown(err error) error {
+	if t.readOnly {
+		return &lostError{err} // nothing to commit
+	}
+	return &CommitUnknownError{Label: t.opts.Label, Err: err}
+}
+
+// rollback ends the transaction without the caller's context, which may be cancelled: the
+// locks must go now, and the connection is worth keeping. What cannot be rolled back in
+// time is closed, which makes the server do it.
+func (t *transaction) rollback() {
+	if !t.begun || t.lost {
+		return
+	}
+	if t.conn.PgConn().TxStatus() == statusIdle { // ended by a statement's text
+		return
+	}
+	if err := t.undoing("rollback"); err != nil {
+		t.lost = true
+	}
+}
+
+// undoing sends a rollback on a context of its own. A cancel request that was late for the
+// statement it was meant for may hit the first try.
+func (t *transaction) undoing(sql string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), t.db.cfg.ResolveTimeout)
+	defer cancel()
+	_, err := t.conn.Exec(ctx, sql)
+	if SQLState(err) == stateQueryCanceled {
+		_, err = t.conn.Exec(ctx, sql)
+	}
+	return err
+}

@@ -1,0 +1,287 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// A request is a statement that travels with others.
+type request struct {
+	sql  string
+	args []any
+	// ours: a statement of this package, whose few arguments are int64 or string. It is sent
+	// as text without a description, so that it costs no preparation, warm or cold.
+	ours bool
+	// plain: a statement without arguments whose rows nobody wants; sent as ours are.
+	plain bool
+
+	description *pgconn.StatementDescription
+	ctx         context.Context // of its trace
+}
+
+// answers are the results of a pipeline, in order. pgx.BatchResults are such.
+type answers interface {
+	Exec() (pgconn.CommandTag, error)
+	Query() (pgx.Rows, error)
+	Close() error
+}
+
+// An unsentError is a pipeline that was not sent because of one of its requests. Nothing
+// of it was executed.
+type unsentError struct {
+	index int // of the request
+	err   error
+}
+
+func (e *unsentError) Error() string { return e.err.Error() }
+func (e *unsentError) Unwrap() error { return e.err }
+
+// send sends the requests in one flush, which the server answers in one. Requests behind
+// one that fails are not executed. Statements that were never described on this connection
+// cost a round trip before that, together. The error is an *unsentError.
+//
+// pgx's own batches are not used: they encode while they write, so that an argument of the
+// wrong type costs the connection, and forget all their statements after an error.
+func (s *session) send(ctx context.Context, c *pgx.Conn, requests []request) (answers, error) {
+	for i := range requests {
+		if err := requests[i].rewrite(ctx, c); err != nil {
+			return nil, &unsentError{i, err}
+		}
+	}
+	if s.mode == pgx.QueryExecModeSimpleProtocol {
+		b := &pgx.Batch{}
+		for _, r := range requests {
+			b.Queue(r.sql, r.args...)
+		}
+		return c.SendBatch(ctx, b), nil
+	}
+	if err := s.describe(ctx, c, requests); err != nil {
+		return nil, err
+	}
+	if err := s.encode(c, requests); err != nil {
+		return nil, err
+	}
+	p := c.PgConn().StartPipeline(ctx)
+	for i := range requests {
+		requests[i].write(p, &s.encoders[i])
+	}
+	if err := p.Sync(); err != nil {
+		return &pipelined{conn: c, pipeline: p, err: err}, nil
+	}
+	return &pipelined{conn: c, pipeline: p}, nil
+}
+
+func (r *request) rewrite(ctx context.Context, c *pgx.Conn) (err error) {
+	if len(r.args) == 0 {
+		return nil
+	}
+	if w, ok := r.args[0].(pgx.QueryRewriter); ok {
+		r.sql, r.args, err = w.RewriteQuery(ctx, c, r.sql, r.args[1:])
+	}
+	return err
+}
+
+// described reports whether the request's parameters and columns must be known to send it.
+func (s *session) described(r *request) bool {
+	return !r.ours && !r.plain && s.mode != pgx.QueryExecModeExec
+}
+
+// describe looks the requests' descriptions up, and asks for those that are missing.
+func (s *session) describe(ctx context.Context, c *pgx.Conn, requests []request) error {
+	missing := 0
+	for i := range requests {
+		r := &requests[i]
+		if !s.described(r) {
+			continue
+		}
+		if s.prepared != nil {
+			r.description = s.prepared.get(r.sql)
+		}
+		if r.description == nil {
+			missing++
+		}
+	}
+	if missing == 0 {
+		return nil
+	}
+	return s.prepare(ctx, c, requests)
+}
+
+// prepare has the server describe what has no description yet.
+func (s *session) prepare(ctx context.Context, c *pgx.Conn, requests []request) error {
+	p := c.PgConn().StartPipeline(ctx)
+	freed := 0
+	if s.prepared != nil {
+		for _, name := range s.prepared.dropped {
+			p.SendDeallocate(name)
+			freed++
+		}
+		s.prepared.dropped = nil
+	}
+	asked := map[string]string{}
+	for i := range requests {
+		r := &requests[i]
+		if _, known := asked[r.sql]; known || !s.described(r) || r.description != nil {
+			continue
+		}
+		name := s.prepared.newName()
+		asked[r.sql] = name
+		p.SendPrepare(name, r.sql, nil)
+	}
+	index, err := 0, p.Sync()
+	for range freed {
+		if err == nil {
+			_, err = p.GetResults()
+		}
+	}
+	found := map[string]*pgconn.StatementDescription{}
+	for i := range requests {
+		r := &requests[i]
+		if err != nil || !s.described(r) || r.description != nil {
+			continue
+		}
+		if found[r.sql] == nil {
+			index = i
+			var result any
+			if result, err = p.GetResults(); err != nil {
+				continue
+			}
+			d, ok := result.(*pgconn.StatementDescription)
+			if !ok {
+				err = fmt.Errorf("txn: the server described a statement with %T", result)
+				continue
+			}
+			d.Name, d.SQL = asked[r.sql], r.sql
+			found[r.sql] = d
+		}
+		r.description = found[r.sql]
+	}
+	if cerr := p.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		// Those before the failed one exist on the server, whether its transaction goes on or
+		// not; they are freed rather than kept, which is one case less.
+		if s.prepared != nil && s.prepared.named {
+			for _, d := range found {
+				s.prepared.dropped = append(s.prepared.dropped, d.Name)
+			}
+		}
+		return &unsentError{index, err}
+	}
+	if s.prepared != nil {
+		for _, d := range found {
+			s.prepared.put(d)
+		}
+	}
+	return nil
+}
+
+// encode encodes all arguments before anything is written: after a mistake in one nothing
+// has happened to the connection.
+func (s *session) encode(c *pgx.Conn, requests []request) error {
+	for len(s.encoders) < len(requests) {
+		s.encoders = append(s.encoders, pgx.ExtendedQueryBuilder{})
+	}
+	for i := range requests {
+		r, e := &requests[i], &s.encoders[i]
+		if r.ours {
+			e.ParamValues = textOf(e.ParamValues[:0], r.args)
+			e.ParamFormats, e.ResultFormats = e.ParamFormats[:0], e.ResultFormats[:0]
+			continue
+		}
+		err := e.Build(c.TypeMap(), r.description, r.args)
+		if err == nil && len(r.args) > maxArguments {
+			err = fmt.Errorf("txn: %d arguments, the protocol allows %d", len(r.args), maxArguments)
+		}
+		if err != nil {
+			return &unsentError{i, err}
+		}
+	}
+	return nil
+}
+
+// maxArguments is what the protocol's Bind message can count.
+const maxArguments = 65535
+
+func textOf(buf [][]byte, args []any) [][]byte {
+	for _, a := range args {
+		switch a := a.(type) {
+		case int64:
+			buf = append(buf, strconv.AppendInt(nil, a, 10))
+		case string:
+			buf = append(buf, []byte(a))
+		default:
+			panic(fmt.Sprintf("txn: argument of type %T in a statement of our own", a))
+		}
+	}
+	return buf
+}
+
+func (r *request) write(p *pgconn.Pipeline, e *pgx.ExtendedQueryBuilder) {
+	switch d := r.description; {
+	case d == nil:
+		p.SendQueryParams(r.sql, e.ParamValues, nil, e.ParamFormats, e.ResultFormats)
+	case d.Name == "":
+		p.SendQueryParams(r.sql, e.ParamValues, d.ParamOIDs, e.ParamFormats, e.ResultFormats)
+	default:
+		// The pipeline keeps the formats until the answer comes, past the encoder's next use.
+		p.SendQueryStatement(d, e.ParamValues, e.ParamFormats, append([]int16(nil), e.ResultFormats...))
+	}
+}
+
+// pipelined are the answers to requests sent in the extended protocol.
+type pipelined struct {
+	conn     *pgx.Conn
+	pipeline *pgconn.Pipeline
+	err      error // the first; nothing behind it was executed
+}
+
+func (r *pipelined) next() (*pgconn.ResultReader, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	result, err := r.pipeline.GetResults()
+	if err != nil {
+		r.err = err
+		return nil, err
+	}
+	reader, ok := result.(*pgconn.ResultReader)
+	if !ok {
+		r.err = errors.New("txn: the server sent fewer answers than statements")
+		return nil, r.err
+	}
+	return reader, nil
+}
+
+func (r *pipelined) Exec() (pgconn.CommandTag, error) {
+	reader, err := r.next()
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	tag, err := reader.Close()
+	if err != nil {
+		r.err = err
+	}
+	return tag, err
+}
+
+func (r *pipelined) Query() (pgx.Rows, error) {
+	reader, err := r.next()
+	if err != nil {
+		return failedRows(err), err
+	}
+	return &readerRows{pgx.RowsFromResultReader(r.conn.TypeMap(), reader), r.conn}, nil
+}
+
+func (r *pipelined) Close() error {
+	if err := r.pipeline.Close(); r.err == nil {
+		r.err = err
+	}
+	return r.err
+}

@@ -1,0 +1,125 @@
+package txn
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Queue keeps a statement back until the next one that needs an answer, or COMMIT, and
+// sends it with that: it costs no round trip of its own. Statements are executed in the
+// order in which they were given. Queue itself sends nothing, so it needs no context; it is
+// the one that brings the flush whose context counts.
+//
+// If the statement fails, the call that flushed it returns a *QueuedError, and the
+// transaction can only be rolled back; behind a failed one nothing is executed, COMMIT
+// included. All statements of a flush are prepared before any is executed: between queued
+// DDL and a statement that needs it, call Flush.
+func (tx *Tx) Queue(sql string, args ...any) *Pending[pgconn.CommandTag] {
+	p := &Pending[pgconn.CommandTag]{}
+	p.answer.query = queryName(sql)
+	p.answer.decode = func(a answers) (err error) {
+		p.value, err = a.Exec()
+		return err
+	}
+	tx.scope().queue(sql, args, &p.answer)
+	return p
+}
+
+// Flush sends what is queued, in one round trip. It returns the *QueuedError of the first
+// statement that failed.
+func (tx *Tx) Flush(ctx context.Context) error { return tx.scope().flush(ctx) }
+
+// A Pending is the answer to a queued statement. It belongs to the goroutine of its
+// transaction.
+type Pending[T any] struct {
+	answer answer
+	value  T
+}
+
+// Value returns the answer, once the statement was flushed; before, the error is
+// ErrPending. If the statement failed, it is the *QueuedError that the flush returned too;
+// if it was never executed, because something before it failed, ErrRollbackOnly.
+func (p *Pending[T]) Value() (T, error) {
+	switch {
+	case p.answer.err != nil:
+		return *new(T), p.answer.err
+	case !p.answer.done:
+		return *new(T), ErrPending
+	}
+	return p.value, nil
+}
+
+// OnError has fn replace the statement's error wherever that surfaces, COMMIT included: so
+// a violated constraint becomes an error of the caller's own, within a *QueuedError. What
+// fn returns does not change what is retried, and nil is ignored.
+func (p *Pending[T]) OnError(fn func(error) error) *Pending[T] {
+	p.answer.onError = fn
+	return p
+}
+
+// An answer is what all Pendings have in common.
+type answer struct {
+	query   string
+	decode  func(answers) error
+	onError func(error) error
+	done    bool
+	err     error
+}
+
+func (w *answer) read(a answers) error {
+	err := w.decode(a)
+	w.done = err == nil
+	return err
+}
+
+// fail notes the statement's error and returns it as it surfaces.
+func (w *answer) fail(err error) error {
+	if w.onError != nil {
+		if mapped := w.onError(err); mapped != nil {
+			err = mapped
+		}
+	}
+	w.err = &QueuedError{Query: w.query, Err: err}
+	return w.err
+}
+
+// abandoned notes that the statement was not executed.
+func (w *answer) abandoned(cause error) {
+	if !w.done && w.err == nil {
+		w.err = &rollbackOnlyError{cause: cause}
+	}
+}
+
+func (s *scope) queue(sql string, args []any, w *answer) {
+	t, err := s.enter()
+	if err == nil {
+		defer t.leave()
+		err = refuseControl(sql)
+		if err == nil && alone(sql, args) {
+			err = errQueuedAlone
+		}
+		if err != nil {
+			t.doomed(err) // COMMIT must not go on as if it had been done
+		}
+	}
+	if err != nil {
+		w.err = &QueuedError{Query: w.query, Err: err}
+		return
+	}
+	t.align()
+	t.ahead = append(t.ahead, step{kind: stepQueued, sql: sql, args: args, answer: w})
+}
+
+func (s *scope) flush(ctx context.Context) error {
+	t, err := s.enter()
+	if err != nil {
+		return err
+	}
+	defer t.leave()
+	if len(t.ahead) == 0 && !t.begun {
+		return nil
+	}
+	t.align()
+	return t.flush(ctx)
+}

@@ -1,0 +1,109 @@
+package txn
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// A session is what this package remembers of a connection. It lives as long as the
+// connection does, in its custom data.
+type session struct {
+	mode     pgx.QueryExecMode
+	major    int       // version of the server; 0 if it does not say
+	prepared *prepared // nil in modes that keep no descriptions
+	encoders []pgx.ExtendedQueryBuilder
+
+	query pgx.QueryTracer
+	batch pgx.BatchTracer
+}
+
+const sessionKey = "interlock.session"
+
+func sessionOf(c *pgx.Conn) *session {
+	data := c.PgConn().CustomData()
+	if s, ok := data[sessionKey].(*session); ok {
+		return s
+	}
+	cfg := c.Config() // a deep copy, hence once
+	s := &session{mode: cfg.DefaultQueryExecMode, major: serverMajor(c), query: cfg.Tracer}
+	s.batch, _ = cfg.Tracer.(pgx.BatchTracer)
+	switch s.mode {
+	case pgx.QueryExecModeCacheStatement:
+		s.prepared = newPrepared(cfg.StatementCacheCapacity, true)
+	case pgx.QueryExecModeCacheDescribe:
+		s.prepared = newPrepared(cfg.DescriptionCacheCapacity, false)
+	}
+	data[sessionKey] = s
+	return s
+}
+
+// failed draws from a statement's error what it says about the statement itself.
+func (s *session) failed(sql string, err error) {
+	if s.prepared == nil || err == nil {
+		return
+	}
+	switch state := SQLState(err); {
+	case state == "":
+	case state == stateUnknownStatement:
+		s.prepared.clear() // somebody deallocated what is ours
+	case state[:2] == classNotSupported, state[:2] == classSyntaxOrAccess, state[:2] == classInternal:
+		s.prepared.drop(sql) // its plan, or what it was made from, may be no longer right
+	}
+}
+
+// exec sends a statement by itself, as pgx's Exec does.
+func (s *session) exec(ctx context.Context, c *pgx.Conn, sql string, args []any) (pgconn.CommandTag, error) {
+	if s.mode != pgx.QueryExecModeCacheStatement || len(args) == 0 || alone(sql, args) {
+		return c.Exec(ctx, sql, args...)
+	}
+	reader, err := s.execute(ctx, c, sql, args)
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	return reader.Close()
+}
+
+// queryRows sends a statement by itself, as pgx's Query does.
+func (s *session) queryRows(ctx context.Context, c *pgx.Conn, sql string, args []any) (pgx.Rows, error) {
+	if s.mode != pgx.QueryExecModeCacheStatement || sql == "" || alone(sql, args) {
+		return c.Query(ctx, sql, args...)
+	}
+	reader, err := s.execute(ctx, c, sql, args)
+	if err != nil {
+		return nil, err
+	}
+	return &readerRows{pgx.RowsFromResultReader(c.TypeMap(), reader), c}, nil
+}
+
+// execute runs a statement that is prepared here, or will be, so that it is found again
+// when it travels with others, and stays prepared when it fails.
+func (s *session) execute(ctx context.Context, c *pgx.Conn, sql string, args []any) (*pgconn.ResultReader, error) {
+	requests := []request{{sql: sql, args: args}}
+	r := &requests[0]
+	err := r.rewrite(ctx, c)
+	if err == nil {
+		err = s.describe(ctx, c, requests)
+	}
+	if err == nil {
+		err = s.encode(c, requests)
+	}
+	if err != nil {
+		if unsent, ok := errors.AsType[*unsentError](err); ok {
+			err = unsent.err
+		}
+		return nil, err
+	}
+	e := &s.encoders[0]
+	return c.PgConn().ExecStatement(ctx, r.description, e.ParamValues, e.ParamFormats, e.ResultFormats), nil
+}
+
+// readerRows are rows that know their connection.
+type readerRows struct {
+	pgx.Rows
+	conn *pgx.Conn
+}
+
+func (r *readerRows) Conn() *pgx.Conn { return r.conn }
