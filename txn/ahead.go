@@ -3,6 +3,7 @@ package txn
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -23,7 +24,7 @@ type stepKind uint8
 const (
 	stepControl   stepKind = iota // its answer says nothing
 	stepBegin                     // its answer says that the transaction has begun
-	stepLock                      // takes a lock that outlives a failed transaction
+	stepLock                      // of a lock that the session holds, not the transaction
 	stepSavepoint                 // opens a savepoint: not sent if nothing follows it
 	stepQueued                    // of the caller's
 	stepXID                       // asks for the transaction's id
@@ -124,7 +125,7 @@ func (t *transaction) board(ctx context.Context, tried bool) error {
 
 // begins reports whether BEGIN is among what is held back.
 func (t *transaction) begins() bool {
-	return len(t.ahead) > 0 && t.ahead[0].kind == stepBegin
+	return slices.ContainsFunc(t.ahead, func(s step) bool { return s.kind == stepBegin })
 }
 
 func (t *transaction) fly(ctx context.Context, own []request, behind []step) (answers, error) {
@@ -153,13 +154,14 @@ func (t *transaction) fly(ctx context.Context, own []request, behind []step) (an
 		return nil, t.unsent(failing, err)
 	}
 	t.sent = true
+	t.locking = len(t.ahead) > 0 && t.ahead[0].kind == stepLock
 	for i := range t.ahead {
 		if err := t.settle(&t.ahead[i], a); err != nil {
 			_ = a.Close()
 			return nil, t.failedStep(&t.ahead[i], err)
 		}
 	}
-	t.ahead = t.ahead[:0]
+	t.ahead, t.locking = t.ahead[:0], false
 	return a, nil
 }
 
@@ -182,9 +184,6 @@ func (t *transaction) settle(s *step, a answers) error {
 // could not even be sent must not be forgotten by COMMIT.
 func (t *transaction) failedStep(s *step, err error) error {
 	err = t.after(s.sql, err)
-	if s.kind == stepLock {
-		t.destroy = true
-	}
 	if s.kind == stepQueued {
 		t.cause = err
 		err = s.answer.fail(err)

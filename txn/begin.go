@@ -27,7 +27,8 @@ func init() {
 	}
 }
 
-// beginning is BEGIN and everything that belongs to it.
+// beginning is BEGIN and everything that belongs to it. Nothing in it takes a snapshot
+// before the transaction's locks are held.
 func (t *transaction) beginning() []step {
 	access := 0
 	if t.readOnly {
@@ -37,22 +38,36 @@ func (t *transaction) beginning() []step {
 	if t.opts.Deferrable {
 		sql += " deferrable"
 	}
-	steps := append(make([]step, 0, 4+len(t.ahead)), step{kind: stepBegin, sql: sql})
-	add := func(sql string) { steps = append(steps, step{sql: sql}) }
+	steps := make([]step, 0, 4+len(t.ahead))
+	initial := limits{t.opts.LockTimeout, t.opts.StatementTimeout, t.opts.IdleTimeout}.under(t.ceiling)
+	early := len(t.opts.Locks) > 0 && t.opts.Isolation.strength() > ReadCommitted
+	if early {
+		steps = append(steps, sessionLocks(t.opts.Locks, initial)...)
+	}
+	steps = append(steps, step{kind: stepBegin, sql: sql})
+	set := func(statements ...string) {
+		for _, sql := range statements {
+			steps = append(steps, step{sql: sql})
+		}
+	}
 	if t.opts.Timeout > 0 && t.session.major >= transactionTimeoutSince {
-		add(setLocal("transaction_timeout", t.opts.Timeout+backstop))
+		set(setLocal("transaction_timeout", t.opts.Timeout+backstop))
 	}
-	initial := limits{t.opts.LockTimeout, t.opts.StatementTimeout, t.opts.IdleTimeout}
-	for _, sql := range initial.under(t.ceiling).change(limits{}) {
-		add(sql)
-	}
+	set(initial.change(limits{})...)
 	if t.opts.SynchronousCommit != SyncUnspecified {
-		add("set local synchronous_commit = " + string(t.opts.SynchronousCommit))
+		set("set local synchronous_commit = " + string(t.opts.SynchronousCommit))
 	}
 	if t.opts.DeferConstraints {
-		add("set constraints all deferred")
+		set("set constraints all deferred")
 	}
-	return steps
+	if t.db.cfg.LabelAppName && t.opts.Label != "" {
+		set("set local application_name = " + literal(appName(t.opts.Label)))
+	}
+	set(settingsSQL(t.opts.Settings)...)
+	if early {
+		return append(steps, handover(t.opts.Locks)...)
+	}
+	return append(steps, transactionLocks(t.opts.Locks)...)
 }
 
 // under returns l with no statement and no pause allowed longer than the ceiling, if there

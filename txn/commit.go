@@ -89,7 +89,18 @@ func (t *transaction) unknown(err error) error {
 // locks must go now, and the connection is worth keeping. What cannot be rolled back in
 // time is closed, which makes the server do it.
 func (t *transaction) rollback() {
-	if !t.begun || t.lost {
+	if t.lost || t.conn == nil {
+		return
+	}
+	if t.locking {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), t.db.cfg.ResolveTimeout)
+		defer cancel()
+		if err := t.releaseLocks(ctx); err != nil {
+			t.lost = true
+		}
+		return
+	}
+	if !t.begun {
 		return
 	}
 	if t.conn.PgConn().TxStatus() == statusIdle { // ended by a statement's text

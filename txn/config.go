@@ -39,6 +39,17 @@ type Config struct {
 	// and 1 second.
 	BaseDelay, MaxDelay time.Duration
 
+	// SettingsFrom returns settings for every transaction and every statement that runs as a
+	// transaction of its own, from the context of the call: a tenant that a request's
+	// middleware put there, for instance. It must be quick and safe for concurrent use. See
+	// Options.Settings, which go over it.
+	SettingsFrom func(ctx context.Context) map[string]string
+
+	// LabelAppName sets application_name to the transaction's label as long as it runs, so
+	// that pg_stat_activity and the server's log show it. Non-ASCII characters become
+	// question marks, and the server cuts it at 63 bytes.
+	LabelAppName bool
+
 	// Pooler says that a connection pooler such as PgBouncer stands between the pool and
 	// the server. Open then leaves out what needs the server itself: cancel requests.
 	Pooler bool

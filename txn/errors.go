@@ -160,6 +160,19 @@ func (e *CommitUnknownError) Error() string {
 
 func (e *CommitUnknownError) Unwrap() error { return e.Err }
 
+// A HookError is returned when a function registered with AfterCommit failed or panicked.
+// The transaction is committed: do not repeat it. The value of WithTxValue comes with it.
+type HookError struct {
+	Label string
+	Err   error // all failures, joined
+}
+
+func (e *HookError) Error() string {
+	return fmt.Sprintf("%s: committed, but a function that was to follow failed: %v", subject(e.Label), e.Err)
+}
+
+func (e *HookError) Unwrap() error { return e.Err }
+
 // An EndedError is returned when a statement's text ended the transaction behind its
 // handle's back. Work done before it may be committed; nothing after it was run, and the
 // connection was destroyed. errors.Is(err, ErrManaged) is true.

@@ -3,6 +3,8 @@ package txn
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // adopt checks a joining call's options against the running transaction's and applies those
@@ -18,6 +20,7 @@ func (t *transaction) adopt(opts Options, readOnly bool) (restore func(), err er
 	override(&t.want.lock, opts.LockTimeout)
 	override(&t.want.statement, opts.StatementTimeout)
 	override(&t.want.idle, opts.IdleTimeout)
+	t.ahead = append(t.ahead, transactionLocks(opts.Locks)...)
 	// What the outer call retries grows for good: the inner's failure may become the whole
 	// transaction's only later, at COMMIT.
 	if len(opts.RetryAlso) > 0 {
@@ -42,6 +45,15 @@ func (outer Options) conflict(inner Options) error {
 	}
 	if inner.DeferConstraints && !outer.DeferConstraints {
 		return fmt.Errorf("%w: DeferConstraints: the transaction does not; ask for it in the outer call", ErrOptionsConflict)
+	}
+	for _, name := range slices.Sorted(maps.Keys(inner.Settings)) {
+		if have, ok := outer.Settings[name]; !ok || have != inner.Settings[name] {
+			return fmt.Errorf("%w: Settings: the transaction has another value for %s; ask for it in the outer call", ErrOptionsConflict, name)
+		}
+	}
+	if len(inner.Locks) > 0 && outer.Isolation.strength() > ReadCommitted {
+		return fmt.Errorf("%w: Locks: the transaction is %s, its snapshot would be older than the locks; ask for them in the outer call",
+			ErrOptionsConflict, outer.Isolation)
 	}
 	return nil
 }

@@ -3,7 +3,9 @@ package txn
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -109,6 +111,21 @@ type Options struct {
 	// ErrOptionsConflict unless equal.
 	DeferConstraints bool
 
+	// Settings are set for this transaction alone, by SET LOCAL: a tenant that row-level
+	// security asks for, for instance. Names are PostgreSQL's, or of the form app.tenant.
+	// Refused are settings that Options has a field for, and those that change how
+	// statements are prepared, such as search_path and role. Default: those of
+	// Config.SettingsFrom, over which these go name by name. Joined: ErrOptionsConflict
+	// unless each is set to the same value.
+	Settings map[string]string
+
+	// Locks are advisory locks that are taken before anything is read, in one order for
+	// everybody, and held until the transaction ends. At RepeatableRead and Serializable the
+	// snapshot is taken after the locks, so that the transaction sees what their last holders
+	// did, as it would not with Tx.AdvisoryLock. LockTimeout bounds each wait. Joined: taken
+	// with the next statement at ReadCommitted, above it ErrOptionsConflict.
+	Locks []Key
+
 	// MaxAttempts is how often the function may run. Default: Config.Options.MaxAttempts,
 	// else 3; 1 disables retry. Joined: ignored, only the outermost call retries.
 	MaxAttempts int
@@ -161,6 +178,12 @@ func (o Options) validate(readOnly bool) error {
 	if o.MaxAttempts < 0 {
 		return &OptionsError{"MaxAttempts", "is negative; use 1 for no retry"}
 	}
+	if err := validateSettings("Settings", o.Settings); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(o.Locks, func(k Key) bool { return k.name == "" }) {
+		return &OptionsError{"Locks", "a key is empty; make keys by NewKey"}
+	}
 	for _, code := range o.RetryAlso {
 		if len(code) != 5 {
 			return &OptionsError{"RetryAlso", fmt.Sprintf("%q is not a SQLSTATE: those have five characters", code)}
@@ -183,6 +206,10 @@ func (o Options) over(d Options) Options {
 	fill(&o.SynchronousCommit, d.SynchronousCommit)
 	fill(&o.DeferConstraints, d.DeferConstraints)
 	fill(&o.MaxAttempts, d.MaxAttempts)
+	o.Settings = merged(d.Settings, o.Settings)
+	if o.Locks == nil {
+		o.Locks = d.Locks
+	}
 	if o.RetryAlso == nil {
 		o.RetryAlso = d.RetryAlso
 	}
@@ -192,6 +219,19 @@ func (o Options) over(d Options) Options {
 	fill(&o.Isolation, ReadCommitted)
 	fill(&o.MaxAttempts, defaultAttempts)
 	return o
+}
+
+// merged is base with over's values over its own.
+func merged(base, over map[string]string) map[string]string {
+	switch {
+	case len(base) == 0:
+		return over
+	case len(over) == 0:
+		return base
+	}
+	all := maps.Clone(base)
+	maps.Copy(all, over)
+	return all
 }
 
 func fill[T comparable](field *T, otherwise T) {

@@ -17,6 +17,9 @@ func (d *DB) run(ctx context.Context, opts Options, readOnly bool, fn func(conte
 		return d.err
 	}
 	opts = opts.over(d.cfg.Options)
+	if from := d.cfg.SettingsFrom; from != nil {
+		opts.Settings = merged(from(ctx), opts.Settings)
+	}
 	if err := opts.validate(readOnly); err != nil {
 		return err
 	}
@@ -34,7 +37,10 @@ func (d *DB) run(ctx context.Context, opts Options, readOnly bool, fn func(conte
 		err := t.run(fn)
 		if err == nil {
 			d.budget.success()
-			return nil
+			return t.afterCommit(ctx)
+		}
+		if _, unknown := errors.AsType[*CommitUnknownError](err); !unknown {
+			t.afterRollback(ctx, err)
 		}
 		delay := d.delay(attempt)
 		if !d.again(ctx, t, err) {
@@ -57,6 +63,9 @@ func (d *DB) again(ctx context.Context, t *transaction, err error) bool {
 
 func (t *transaction) verdict(err error) verdict {
 	if _, unknown := errors.AsType[*CommitUnknownError](err); unknown {
+		return final
+	}
+	if _, committed := errors.AsType[*HookError](err); committed {
 		return final
 	}
 	cause := err

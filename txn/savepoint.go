@@ -47,7 +47,7 @@ func (s *scope) savepoint(ctx context.Context, fn func(context.Context, *scope) 
 		return err
 	}
 	inner := &scope{t: t, label: s.label, depth: s.depth + 1}
-	p := savepoint{have: t.have, flights: t.flights, ahead: len(t.ahead)}
+	p := savepoint{have: t.have, flights: t.flights, ahead: len(t.ahead), hooks: t.hooks.count()}
 	t.hold(stepSavepoint, "savepoint "+inner.savepointName())
 	t.depth++
 	t.leave()
@@ -68,6 +68,7 @@ type savepoint struct {
 	have    limits
 	flights int // as long as there were no more, it is not sent
 	ahead   int // its place in what was held back then
+	hooks   hookCount
 }
 
 // savepointName is by depth: few names, each used again, and two that are open at once
@@ -78,7 +79,7 @@ func (s *scope) leaveSavepoint(ctx context.Context, p savepoint, err error) erro
 	t := s.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s.done = true
+	s.finish()
 	if open := t.closeResults(); err == nil {
 		err = open
 	}
@@ -90,6 +91,7 @@ func (s *scope) leaveSavepoint(ctx context.Context, p savepoint, err error) erro
 	}
 	t.depth--
 	if err != nil {
+		t.hooks.undo(p.hooks, err)
 		s.undo(p)
 	}
 	return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 )
 
 // A scope is what one function of a transaction got: its own handle on it, good until that
@@ -12,9 +13,12 @@ import (
 type scope struct {
 	t     *transaction
 	label string
-	depth int  // savepoints around it
-	done  bool // guarded by t.mu
+	depth int // savepoints around it
+	ended atomic.Bool
 }
+
+// finish makes the handle unusable. t.mu is held, so that no statement is under way.
+func (s *scope) finish() { s.ended.Store(true) }
 
 // enter takes the transaction for one operation; leave gives it back.
 func (s *scope) enter() (*transaction, error) {
@@ -37,7 +41,7 @@ func (t *transaction) leave() { t.mu.Unlock() }
 // usable says whether a statement may be sent now. t.mu is held.
 func (s *scope) usable() error {
 	switch t := s.t; {
-	case s.done:
+	case s.ended.Load():
 		return ErrTxDone
 	case s.depth != t.depth:
 		return ErrSuspended
@@ -86,7 +90,7 @@ func (s *scope) leaveJoined(readOnly bool, restore func(), err error) error {
 	t := s.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s.done = true
+	s.finish()
 	restore()
 	if open := t.closeResults(); err == nil {
 		err = open

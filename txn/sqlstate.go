@@ -73,6 +73,9 @@ func classify(err error) verdict {
 	if _, unknown := errors.AsType[*CommitUnknownError](err); unknown {
 		return final
 	}
+	if _, committed := errors.AsType[*HookError](err); committed {
+		return final
+	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch {
 		case neverRetried(pg.Code):

@@ -48,11 +48,13 @@ type transaction struct {
 	ahead    []step        // held back until the next flush
 	flights  int           // flushes so far
 	sent     bool          // the last one reached the network
+	locking  bool          // the session may hold locks that the transaction does not
 	requests []request     // reused from flush to flush
 	single   [1]request    // likewise
 	results  results       // of a query or batch not read to its end
-	doom     error         // the first failure that only a rollback can follow
-	cause    error         // of doom, as the server said it, if that was replaced
+	hooks    hooks
+	doom     error // the first failure that only a rollback can follow
+	cause    error // of doom, as the server said it, if that was replaced
 }
 
 // results are open rows or an open batch.
@@ -81,20 +83,36 @@ func (t *transaction) run(fn func(context.Context, *scope) error) error {
 	returned := false
 	defer func() {
 		if !returned { // no recover: panic and Goexit go on past this rollback
-			_ = t.end(s, errors.New("the function did not return"))
+			_ = t.end(errDidNotReturn, s)
+			t.afterRollback(t.ctx, errDidNotReturn)
 		}
 	}()
 	err := fn(t.ctx, s)
+	if err == nil && t.retire(s) {
+		err = t.beforeCommit()
+	}
 	returned = true
-	return t.end(s, err)
+	return t.end(err, s)
+}
+
+// retire ends the function's own handle, and reports whether its transaction may go on to
+// COMMIT.
+func (t *transaction) retire(s *scope) bool {
+	t.mu.Lock() // waits for a goroutine that the function left behind
+	defer t.mu.Unlock()
+	if t.doom != nil || t.results != nil {
+		return false
+	}
+	s.finish()
+	return true
 }
 
 // end is called once, by the goroutine that ran the function.
-func (t *transaction) end(s *scope, err error) error {
+func (t *transaction) end(err error, s *scope) error {
 	defer t.cancel()
-	t.mu.Lock() // waits for a goroutine that the function left behind
+	t.mu.Lock()
 	defer t.mu.Unlock()
-	s.done = true
+	s.finish()
 	if t.results != nil {
 		t.cancel() // nobody wants the remaining rows
 	}

@@ -75,7 +75,7 @@ func WithTx(ctx context.Context, t Transactor, opts Options, fn func(context.Con
 }
 
 // WithTxValue is WithTx for a function with a result: the one of the run that was
-// committed. After an error the result is T's zero value.
+// committed. After an error the result is T's zero value, except beside a *HookError.
 func WithTxValue[T any](ctx context.Context, t Transactor, opts Options, fn func(context.Context, *Tx) (T, error)) (T, error) {
 	if fn == nil {
 		return *new(T), errNoFunction
@@ -85,10 +85,10 @@ func WithTxValue[T any](ctx context.Context, t Transactor, opts Options, fn func
 		v, err = fn(ctx, tx)
 		return err
 	})
-	if err != nil {
+	if _, committed := err.(*HookError); err != nil && !committed {
 		return *new(T), err
 	}
-	return v, nil
+	return v, err
 }
 
 // WithReadTx runs fn in a read-only transaction, as WithTx does in a read-write one.

@@ -1,0 +1,189 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+)
+
+// BeforeCommit has fn called when the outermost function has returned nil, before COMMIT.
+// Its handle is as good as the function's: it may run statements, and veto by an error,
+// which rolls back and is returned. What fn queues travels with COMMIT. Functions are called
+// in the order in which they were registered, also those that others of them register.
+//
+// A function that was registered in a savepoint that was undone is not called, nor is any
+// of an attempt that failed before. On a handle that is finished, BeforeCommit does nothing.
+func (tx *Tx) BeforeCommit(fn func(context.Context, *Tx) error) {
+	tx.scope().register(func(h *hooks) { h.before = append(h.before, fn) })
+}
+
+// AfterCommit has fn called once after the outermost COMMIT: the place for what the outside
+// world must not see before. It is not called if the transaction, the attempt or the
+// savepoint it was registered in is rolled back, nor if COMMIT's outcome stays unknown.
+//
+// Functions are called in the order in which they were registered, all of them even if one
+// fails, in the goroutine of the call that began the transaction, which waits for them. They
+// hold no connection. Their context has the values of the caller's, and neither its
+// cancellation nor its deadline: what was committed should be told. An error or a panic of
+// theirs makes that call return a *HookError; the transaction is committed all the same.
+//
+// If the process ends between COMMIT and the call, fn is lost: what must happen belongs into
+// the transaction, as a job for instance. On a handle that is finished, AfterCommit does
+// nothing.
+func (tx *Tx) AfterCommit(fn func(context.Context) error) {
+	tx.scope().register(func(h *hooks) { h.after = append(h.after, fn) })
+}
+
+// AfterRollback has fn called with the reason once what it was registered in is rolled back:
+// the attempt (before the next one begins), or the savepoint (when the transaction has
+// ended, whichever way). It is not called if COMMIT's outcome stays unknown. Contexts, order
+// and goroutine are those of AfterCommit. A panic in fn goes on when the other functions have
+// been called.
+func (tx *Tx) AfterRollback(fn func(context.Context, error)) {
+	tx.scope().register(func(h *hooks) { h.undone = append(h.undone, undoneHook{fn: fn}) })
+}
+
+// hooks are the functions that wait for a transaction's end.
+type hooks struct {
+	mu     sync.Mutex
+	before []func(context.Context, *Tx) error
+	after  []func(context.Context) error
+	undone []undoneHook
+}
+
+type undoneHook struct {
+	fn  func(context.Context, error)
+	err error // of the savepoint that was undone
+}
+
+// hookCount says how many hooks there were when a savepoint was opened.
+type hookCount struct{ before, after, undone int }
+
+func (s *scope) register(add func(*hooks)) {
+	if s == nil {
+		return
+	}
+	h := &s.t.hooks
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !s.t.open.Load() || s.ended.Load() {
+		return
+	}
+	add(h)
+}
+
+func (h *hooks) count() hookCount {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return hookCount{len(h.before), len(h.after), len(h.undone)}
+}
+
+// undo drops what was registered since, and keeps AfterRollback's for the end.
+func (h *hooks) undo(n hookCount, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.before, h.after = h.before[:n.before], h.after[:n.after]
+	for i := n.undone; i < len(h.undone); i++ {
+		if h.undone[i].err == nil {
+			h.undone[i].err = err
+		}
+	}
+}
+
+// beforeCommit calls the functions that may still veto.
+func (t *transaction) beforeCommit() error {
+	for i := 0; ; i++ {
+		t.hooks.mu.Lock()
+		n := len(t.hooks.before)
+		var fn func(context.Context, *Tx) error
+		if i < n {
+			fn = t.hooks.before[i]
+		}
+		t.hooks.mu.Unlock()
+		if fn == nil {
+			return nil
+		}
+		s := &scope{t: t, label: t.opts.Label}
+		err := fn(t.ctx, &Tx{s})
+		t.mu.Lock()
+		s.finish()
+		t.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// afterCommit calls the functions that were to wait for COMMIT.
+func (t *transaction) afterCommit(ctx context.Context) error {
+	t.runUndone(ctx, nil)
+	if len(t.hooks.after) == 0 {
+		return nil
+	}
+	ctx = outside(ctx)
+	var failures []error
+	each(len(t.hooks.after), func(i int) {
+		defer func() {
+			if p := recover(); p != nil {
+				failures = append(failures, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+			}
+		}()
+		if err := t.hooks.after[i](ctx); err != nil {
+			failures = append(failures, err)
+		}
+	})
+	if len(failures) == 0 {
+		return nil
+	}
+	return &HookError{Label: t.opts.Label, Err: errors.Join(failures...)}
+}
+
+// afterRollback calls the functions that were to hear of a rollback, after one.
+func (t *transaction) afterRollback(ctx context.Context, err error) {
+	t.runUndone(ctx, err)
+}
+
+// runUndone calls those of undone savepoints, and with an error all.
+func (t *transaction) runUndone(ctx context.Context, err error) {
+	if len(t.hooks.undone) == 0 {
+		return
+	}
+	ctx = outside(ctx)
+	var first any
+	each(len(t.hooks.undone), func(i int) {
+		defer func() {
+			if p := recover(); p != nil && first == nil {
+				first = p
+			}
+		}()
+		h := t.hooks.undone[i]
+		if h.err == nil {
+			h.err = err
+		}
+		if h.err != nil {
+			h.fn(ctx, h.err)
+		}
+	})
+	if first != nil {
+		panic(first)
+	}
+}
+
+// each calls fn for all numbers below n, also when one of the calls ends the goroutine.
+func each(n int, fn func(int)) {
+	var from func(int)
+	from = func(i int) {
+		if i < n {
+			defer from(i + 1)
+			fn(i)
+		}
+	}
+	from(0)
+}
+
+// outside is the context of hooks: no transaction's, and not to be cancelled.
+func outside(ctx context.Context) context.Context {
+	return Detach(context.WithoutCancel(ctx))
+}
