@@ -27,6 +27,7 @@ const (
 	stepLock                      // of a lock that the session holds, not the transaction
 	stepSavepoint                 // opens a savepoint: not sent if nothing follows it
 	stepQueued                    // of the caller's
+	stepToken                     // claims the idempotency key
 	stepXID                       // asks for the transaction's id
 )
 
@@ -62,23 +63,26 @@ func queued(steps []step) bool {
 }
 
 // depart sends in one flush what is held back, then the caller's own statements, if any,
-// and what is to follow them; it returns the answers from the caller's on. What was held
+// and what is to follow them. It returns the answers from the caller's on; what was held
 // back has succeeded then. After a failure nothing is left open.
-func (t *transaction) depart(ctx context.Context, own []request, behind []step) (answers, error) {
+func (t *transaction) depart(ctx context.Context, own []request) (a answers, behind []step, err error) {
 	for resent := false; ; resent = true {
-		err := t.board(ctx, resent)
+		err = t.board(ctx, resent)
 		if err != nil {
 			t.doomed(err)
 			t.abandon(0)
-			return nil, err
+			return nil, nil, err
 		}
-		a, err := t.fly(ctx, own, behind)
+		if len(own) > 0 {
+			behind = t.behind(own[0].sql)
+		}
+		a, err = t.fly(ctx, own, behind)
 		if err == nil {
-			return a, nil
+			return a, behind, nil
 		}
 		if resent || !t.stale(ctx) {
 			t.abandon(0)
-			return nil, err
+			return nil, nil, err
 		}
 		// The connection had died in the pool, as all do when a server restarts. No answer was
 		// read and nothing can have been committed: another one is as good.
@@ -174,20 +178,31 @@ func (t *transaction) settle(s *step, a answers) error {
 		return t.readXID(a)
 	}
 	_, err := a.Exec()
-	if err == nil && s.kind == stepBegin {
-		t.begun = true
+	if err != nil {
+		return err
 	}
-	return err
+	switch s.kind {
+	case stepBegin:
+		t.begun = true
+	case stepToken:
+		t.token.due = false
+	}
+	return nil
 }
 
 // failedStep notes that a step failed, and with it the transaction: a queued statement that
 // could not even be sent must not be forgotten by COMMIT.
 func (t *transaction) failedStep(s *step, err error) error {
 	err = t.after(s.sql, err)
-	if s.kind == stepQueued {
+	switch {
+	case s.kind == stepQueued:
 		t.cause = err
 		err = s.answer.fail(err)
 		t.doom = err
+		return err
+	case s.kind == stepToken && taken(err):
+		err = errKeyTaken
+		t.doom, t.cause = err, err
 		return err
 	}
 	t.doomed(err)
@@ -221,7 +236,7 @@ func (t *transaction) flush(ctx context.Context) error {
 	if t.begun && len(t.ahead) == 0 {
 		return nil
 	}
-	a, err := t.depart(ctx, nil, nil)
+	a, _, err := t.depart(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -231,9 +246,12 @@ func (t *transaction) flush(ctx context.Context) error {
 // landed closes the answers when the caller's own was read, or failed with err.
 func (t *transaction) landed(sql string, a answers, behind []step, err error) error {
 	for i := range behind {
-		if err == nil {
-			sql = behind[i].sql
-			err = t.settle(&behind[i], a)
+		if err != nil {
+			break
+		}
+		if err := t.settle(&behind[i], a); err != nil {
+			_ = a.Close()
+			return t.failedStep(&behind[i], err)
 		}
 	}
 	if cerr := a.Close(); err == nil {

@@ -65,9 +65,14 @@ func (t *transaction) beginning() []step {
 	}
 	set(settingsSQL(t.opts.Settings)...)
 	if early {
-		return append(steps, handover(t.opts.Locks)...)
+		steps = append(steps, handover(t.opts.Locks)...)
+	} else {
+		steps = append(steps, transactionLocks(t.opts.Locks)...)
 	}
-	return append(steps, transactionLocks(t.opts.Locks)...)
+	if t.token != nil && t.opts.Isolation.strength() == ReadCommitted {
+		steps = append(steps, t.token.step())
+	}
+	return steps
 }
 
 // under returns l with no statement and no pause allowed longer than the ceiling, if there

@@ -11,7 +11,11 @@ import (
 
 // commit sends COMMIT, with what is queued, and believes nothing but its answer.
 func (t *transaction) commit() error {
-	if !queued(t.ahead) {
+	due := t.token != nil && t.token.due
+	switch {
+	case due && (t.begun || t.opts.Isolation.strength() > ReadCommitted):
+		t.ahead = append(t.ahead, t.token.step())
+	case !due && !queued(t.ahead):
 		t.ahead = t.ahead[:0] // settings and savepoints without a statement are not needed
 		if !t.begun {
 			return nil
@@ -27,7 +31,7 @@ func (t *transaction) commit() error {
 	defer cancel()
 	stop := context.AfterFunc(t.ctx, func() { time.AfterFunc(t.db.cfg.ResolveTimeout, cancel) })
 	defer stop()
-	if len(t.ahead) > 0 {
+	if due || len(t.ahead) > 0 {
 		return t.commitQueued(ctx)
 	}
 	tag, err := t.conn.Exec(ctx, "commit")
@@ -74,7 +78,8 @@ func (t *transaction) committed(tag pgconn.CommandTag, err error) error {
 	return t.unknown(err)
 }
 
-// unknown is the error of a COMMIT that was sent and not answered.
+// unknown is what is said of a COMMIT that was sent and not answered: nil, if it can be
+// found out that it was executed.
 //
 // pgconn.SafeToRetry cannot be asked here: a connection lost while the answer was read can
 // show as "conn closed", which it takes for never sent.
@@ -82,7 +87,7 @@ func (t *transaction) unknown(err error) error {
 	if t.readOnly {
 		return &lostError{err} // nothing to commit
 	}
-	return &CommitUnknownError{Label: t.opts.Label, Err: err}
+	return t.resolve(err)
 }
 
 // rollback ends the transaction without the caller's context, which may be cancelled: the

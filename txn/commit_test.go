@@ -15,11 +15,14 @@ import (
 
 // Rule: COMMIT is checked, and nothing but its answer is believed.
 
-func openConfig(t *testing.T, cfg *pgxpool.Config) *txn.DB {
+func openConfig(t *testing.T, cfg *pgxpool.Config, of ...txn.Config) *txn.DB {
 	t.Helper()
 	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
+	if len(of) > 0 {
+		return txn.New(pool, of[0])
+	}
 	return txn.New(pool, txn.Config{})
 }
 
@@ -90,7 +93,7 @@ func TestLostCommitIsUnknownAndNeverRetried(t *testing.T) {
 	for name, committed := range map[string]bool{"before": false, "after": true} {
 		t.Run(name, func(t *testing.T) {
 			p := newCutter(t, f.db.Pool().Config())
-			d := openConfig(t, p.config(f.db.Pool().Config()))
+			d := openConfig(t, p.config(f.db.Pool().Config()), txn.Config{ResolveCommits: txn.ResolveNever})
 			runs := 0
 			err := txn.WithTx(t.Context(), d, txn.Options{Label: "x", RetryAlso: []string{"08006"}}, func(ctx context.Context, tx *txn.Tx) error {
 				runs++

@@ -30,9 +30,13 @@ type Config struct {
 	AcquireTimeout time.Duration
 
 	// ResolveTimeout is how much longer than its context a COMMIT already sent is waited
-	// for, and how long a ROLLBACK may take before the connection is given up instead.
-	// Default 5 seconds.
+	// for, how long its outcome is asked for if the answer was lost, and how long a ROLLBACK
+	// may take before the connection is given up instead. Default 5 seconds.
 	ResolveTimeout time.Duration
+
+	// ResolveCommits says what is done about a COMMIT whose answer was lost. Default:
+	// ResolveByXID.
+	ResolveCommits CommitResolution
 
 	// BaseDelay and MaxDelay shape the pause between attempts: a random time between zero
 	// and BaseDelay·2ⁿ⁻¹ after the n-th attempt, at most MaxDelay. Defaults 5 milliseconds
@@ -64,6 +68,12 @@ func (c Config) withDefaults() Config {
 }
 
 func (c Config) validate() error {
+	if c.Options.IdempotencyKey != "" {
+		return &OptionsError{"Config.Options.IdempotencyKey", "is per call only"}
+	}
+	if c.ResolveCommits > ResolveNever {
+		return &OptionsError{"Config.ResolveCommits", "is not one of the constants"}
+	}
 	if c.Options.Deferrable {
 		return &OptionsError{"Config.Options.Deferrable", "is per call only"}
 	}

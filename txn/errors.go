@@ -53,6 +53,14 @@ var (
 	// It wraps the first failure.
 	ErrRollbackOnly = errors.New("txn: the transaction can only be rolled back")
 
+	// ErrAlreadyCommitted is returned when a transaction with the same IdempotencyKey was
+	// committed before. Nothing was done now: take it as success, or read what was done then.
+	ErrAlreadyCommitted = errors.New("txn: the work with this idempotency key was committed before")
+
+	// ErrKeyReused is returned when an IdempotencyKey comes with another Fingerprint than the
+	// one that was committed. Nothing was done now: choose a new key for new work.
+	ErrKeyReused = errors.New("txn: the idempotency key belongs to other work")
+
 	// ErrAcquireTimeout is returned when no connection became free within
 	// Config.AcquireTimeout. Either the pool is too small for the load, or connections are
 	// held by callers that wait for one another.
@@ -144,18 +152,28 @@ func (e *RetriesExhaustedError) Error() string {
 
 func (e *RetriesExhaustedError) Unwrap() error { return e.Err }
 
-// A CommitUnknownError is returned when COMMIT was sent and its answer was lost: the
-// transaction may have been committed or not. It is never retried, because a second run
-// could do the work twice. Find out by a key that the work itself stored (such as a unique
-// request id), and only then repeat it.
+// A CommitUnknownError is returned when COMMIT was sent, its answer was lost, and what
+// became of it could not be found out: the transaction may have been committed or not. It is
+// never retried, because a second run could do the work twice. Find out by what the work
+// itself stored (a unique request id), or by pg_xact_status(XID) on the same server, and
+// only then repeat it. With Options.IdempotencyKey the same call can simply be made again.
 type CommitUnknownError struct {
-	Label string
-	Err   error // how the answer was lost
+	Label  string
+	XID    string // the transaction's id, as pg_xact_status takes it; "" if not known
+	Server string // where it ran: address and, if known, since when the server was running
+	Why    string // why it could not be found out
+	Err    error  // how the answer was lost
 }
 
 func (e *CommitUnknownError) Error() string {
-	return fmt.Sprintf("%s: the outcome of COMMIT is unknown, look for the work's effect before repeating it: %v",
-		subject(e.Label), e.Err)
+	text := subject(e.Label) + ": the outcome of COMMIT is unknown, look for the work's effect before repeating it"
+	if e.XID != "" {
+		text += fmt.Sprintf(" (or ask pg_xact_status('%s') on %s)", e.XID, e.Server)
+	}
+	if e.Why != "" {
+		text += "; not found out because " + e.Why
+	}
+	return text + ": " + e.Err.Error()
 }
 
 func (e *CommitUnknownError) Unwrap() error { return e.Err }

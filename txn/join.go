@@ -51,6 +51,10 @@ func (outer Options) conflict(inner Options) error {
 			return fmt.Errorf("%w: Settings: the transaction has another value for %s; ask for it in the outer call", ErrOptionsConflict, name)
 		}
 	}
+	if k := inner.IdempotencyKey; k != "" && (k != outer.IdempotencyKey || inner.Fingerprint != outer.Fingerprint) {
+		return fmt.Errorf("%w: IdempotencyKey: the transaction has %q, asked for is %q; ask for it in the outer call",
+			ErrOptionsConflict, outer.IdempotencyKey, k)
+	}
 	if len(inner.Locks) > 0 && outer.Isolation.strength() > ReadCommitted {
 		return fmt.Errorf("%w: Locks: the transaction is %s, its snapshot would be older than the locks; ask for them in the outer call",
 			ErrOptionsConflict, outer.Isolation)

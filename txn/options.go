@@ -6,7 +6,9 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Isolation is a transaction isolation level.
@@ -126,6 +128,17 @@ type Options struct {
 	// with the next statement at ReadCommitted, above it ErrOptionsConflict.
 	Locks []Key
 
+	// IdempotencyKey names the work, so that it is done once: the key is stored in the same
+	// transaction (table interlock.commit_token, see Migrations), and a later call with it is
+	// ErrAlreadyCommitted. It also tells what became of a COMMIT whose answer was lost, exactly
+	// and across a failover. At most 200 characters. Costs no round trip. Per call only.
+	// Joined: ErrOptionsConflict unless equal.
+	IdempotencyKey string
+
+	// Fingerprint says what the work is, a hash of the request for instance: a key that comes
+	// back with another one is ErrKeyReused. Only with IdempotencyKey.
+	Fingerprint string
+
 	// MaxAttempts is how often the function may run. Default: Config.Options.MaxAttempts,
 	// else 3; 1 disables retry. Joined: ignored, only the outermost call retries.
 	MaxAttempts int
@@ -181,6 +194,16 @@ func (o Options) validate(readOnly bool) error {
 	if err := validateSettings("Settings", o.Settings); err != nil {
 		return err
 	}
+	switch {
+	case o.IdempotencyKey == "" && o.Fingerprint != "":
+		return &OptionsError{"Fingerprint", "has a meaning only with IdempotencyKey"}
+	case o.IdempotencyKey != "" && readOnly:
+		return &OptionsError{"IdempotencyKey", "has a meaning only for WithTx: reading leaves nothing to repeat"}
+	case utf8.RuneCountInString(o.IdempotencyKey) > maxKeyLength:
+		return &OptionsError{"IdempotencyKey", fmt.Sprintf("is longer than %d characters", maxKeyLength)}
+	case !storable(o.IdempotencyKey) || !storable(o.Fingerprint):
+		return &OptionsError{"IdempotencyKey", "or Fingerprint is not a text that PostgreSQL can store: UTF-8 without zero bytes"}
+	}
 	if slices.ContainsFunc(o.Locks, func(k Key) bool { return k.name == "" }) {
 		return &OptionsError{"Locks", "a key is empty; make keys by NewKey"}
 	}
@@ -194,6 +217,8 @@ func (o Options) validate(readOnly bool) error {
 	}
 	return nil
 }
+
+func storable(text string) bool { return utf8.ValidString(text) && !strings.ContainsRune(text, 0) }
 
 // over fills the zero fields of o from the defaults d.
 func (o Options) over(d Options) Options {

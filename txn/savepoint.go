@@ -46,10 +46,7 @@ func (s *scope) savepoint(ctx context.Context, fn func(context.Context, *scope) 
 	if err != nil {
 		return err
 	}
-	inner := &scope{t: t, label: s.label, depth: s.depth + 1}
-	p := savepoint{have: t.have, flights: t.flights, ahead: len(t.ahead), hooks: t.hooks.count()}
-	t.hold(stepSavepoint, "savepoint "+inner.savepointName())
-	t.depth++
+	inner, p := s.openSavepoint()
 	t.leave()
 
 	returned := false
@@ -61,6 +58,16 @@ func (s *scope) savepoint(ctx context.Context, fn func(context.Context, *scope) 
 	err = fn(withMark(ctx, t.db.pool, &t.open), inner)
 	returned = true
 	return inner.leaveSavepoint(ctx, p, err)
+}
+
+// openSavepoint holds SAVEPOINT back, and suspends s. The transaction is entered.
+func (s *scope) openSavepoint() (*scope, savepoint) {
+	t := s.t
+	inner := &scope{t: t, label: s.label, depth: s.depth + 1}
+	p := savepoint{have: t.have, flights: t.flights, ahead: len(t.ahead), hooks: t.hooks.count()}
+	t.hold(stepSavepoint, "savepoint "+inner.savepointName())
+	t.depth++
+	return inner, p
 }
 
 // A savepoint is how a transaction was when the savepoint was asked for.

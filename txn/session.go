@@ -3,6 +3,7 @@ package txn
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -15,6 +16,10 @@ type session struct {
 	major    int       // version of the server; 0 if it does not say
 	prepared *prepared // nil in modes that keep no descriptions
 	encoders []pgx.ExtendedQueryBuilder
+
+	address string // of the server
+	genuine bool   // it is PostgreSQL, and not a service that speaks its protocol
+	epoch   string // see epochSQL; "" until asked for
 
 	query pgx.QueryTracer
 	batch pgx.BatchTracer
@@ -29,6 +34,8 @@ func sessionOf(c *pgx.Conn) *session {
 	}
 	cfg := c.Config() // a deep copy, hence once
 	s := &session{mode: cfg.DefaultQueryExecMode, major: serverMajor(c), query: cfg.Tracer}
+	s.address = c.PgConn().Conn().RemoteAddr().String()
+	s.genuine = genuine(c.PgConn())
 	s.batch, _ = cfg.Tracer.(pgx.BatchTracer)
 	switch s.mode {
 	case pgx.QueryExecModeCacheStatement:
@@ -107,3 +114,9 @@ type readerRows struct {
 }
 
 func (r *readerRows) Conn() *pgx.Conn { return r.conn }
+
+// genuine reports whether the server is PostgreSQL itself. Others have other transaction
+// ids, or none.
+func genuine(c *pgconn.PgConn) bool {
+	return c.ParameterStatus("crdb_version") == "" && !strings.Contains(c.ParameterStatus("server_version"), "-YB-")
+}

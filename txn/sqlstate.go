@@ -21,6 +21,8 @@ const (
 	stateCrashShutdown        = "57P02"
 	stateCannotConnectNow     = "57P03"
 	stateIdleSession          = "57P05"
+	stateInvalidParameter     = "22023"
+	stateCheckViolation       = "23514"
 	stateUnknownStatement     = "26000"
 	classInsufficientResource = "53"
 	classNotSupported         = "0A"
@@ -73,7 +75,7 @@ func classify(err error) verdict {
 	if _, unknown := errors.AsType[*CommitUnknownError](err); unknown {
 		return final
 	}
-	if _, committed := errors.AsType[*HookError](err); committed {
+	if _, committed := errors.AsType[*HookError](err); committed || errors.Is(err, ErrAlreadyCommitted) {
 		return final
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {

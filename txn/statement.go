@@ -82,8 +82,10 @@ func (t *transaction) one(r request) []request {
 }
 
 // ready reports whether a statement can go by itself: the transaction has begun, and
-// nothing is held back.
-func (t *transaction) ready() bool { return t.begun && len(t.ahead) == 0 }
+// nothing is to travel with it.
+func (t *transaction) ready(sql string) bool {
+	return t.begun && len(t.ahead) == 0 && (t.xid != "" || len(t.behind(sql)) == 0)
+}
 
 func (s *scope) exec(ctx context.Context, sql string, args ...any) (tag pgconn.CommandTag, err error) {
 	t, err := s.send(sql)
@@ -91,21 +93,22 @@ func (s *scope) exec(ctx context.Context, sql string, args ...any) (tag pgconn.C
 		return tag, err
 	}
 	defer t.leave()
-	if alone(sql, args) {
+	single := alone(sql, args)
+	if single {
 		if err := t.flush(ctx); err != nil {
 			return tag, err
 		}
 	}
-	if t.ready() {
+	if single || t.ready(sql) {
 		tag, err = t.session.exec(ctx, t.conn, sql, args)
 		return tag, t.after(sql, err)
 	}
-	a, err := t.depart(ctx, t.one(request{sql: sql, args: args, plain: len(args) == 0}), nil)
+	a, behind, err := t.depart(ctx, t.one(request{sql: sql, args: args, plain: len(args) == 0}))
 	if err != nil {
 		return tag, err
 	}
 	tag, err = a.Exec()
-	return tag, t.landed(sql, a, nil, err)
+	return tag, t.landed(sql, a, behind, err)
 }
 
 func (s *scope) query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
@@ -114,13 +117,14 @@ func (s *scope) query(ctx context.Context, sql string, args ...any) (pgx.Rows, e
 		return failedRows(err), err
 	}
 	defer t.leave()
-	if len(args) > 0 && alone(sql, args) {
+	single := len(args) > 0 && alone(sql, args)
+	if single {
 		if err := t.flush(ctx); err != nil {
 			return failedRows(err), err
 		}
 	}
 	r := &rows{sql: sql}
-	if t.ready() {
+	if single || t.ready(sql) {
 		r.Rows, err = t.session.queryRows(ctx, t.conn, sql, args)
 		if err != nil {
 			err = t.after(sql, err)
@@ -130,7 +134,7 @@ func (s *scope) query(ctx context.Context, sql string, args ...any) (pgx.Rows, e
 		t.results = r
 		return r, nil
 	}
-	a, err := t.depart(ctx, t.one(request{sql: sql, args: args}), nil)
+	a, behind, err := t.depart(ctx, t.one(request{sql: sql, args: args}))
 	if err != nil {
 		return failedRows(err), err
 	}
@@ -139,7 +143,7 @@ func (s *scope) query(ctx context.Context, sql string, args ...any) (pgx.Rows, e
 		err = t.landed(sql, a, nil, err)
 		return failedRows(err), err
 	}
-	r.finish = func(err error) error { return t.finishFlight(r, sql, a, nil, err) }
+	r.finish = func(err error) error { return t.finishFlight(r, sql, a, behind, err) }
 	t.results = r
 	return r, nil
 }
@@ -166,12 +170,12 @@ func (s *scope) sendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	for i, q := range b.QueuedQueries {
 		own[i] = request{sql: q.SQL, args: q.Arguments}
 	}
-	a, err := t.depart(ctx, own, nil)
+	a, behind, err := t.depart(ctx, own)
 	if err != nil {
 		return pgx.FailedBatchResults(&pgx.Batch{}, err)
 	}
 	br := &batch{answers: a, queries: b.QueuedQueries, sql: first}
-	br.finish = func(err error) error { return t.finishFlight(br, first, a, nil, err) }
+	br.finish = func(err error) error { return t.finishFlight(br, first, a, behind, err) }
 	t.results = br
 	return br
 }

@@ -34,27 +34,30 @@ type transaction struct {
 
 	// mu is held by whoever uses the connection. A second user is refused, not queued:
 	// whose statement comes first in a transaction is never a matter of chance.
-	mu       sync.Mutex
-	pooled   *pgxpool.Conn // nil before the first flush and after the end
-	conn     *pgx.Conn     // the pooled one
-	session  *session
-	begun    bool
-	lost     bool // the connection is gone
-	destroy  bool // the connection must not go back to the pool
-	depth    int  // open savepoints
-	want     limits
-	have     limits        // as the server has them, or will after what is held back
-	ceiling  time.Duration // over statement and idle limits, where they stand in for Timeout
-	ahead    []step        // held back until the next flush
-	flights  int           // flushes so far
-	sent     bool          // the last one reached the network
-	locking  bool          // the session may hold locks that the transaction does not
-	requests []request     // reused from flush to flush
-	single   [1]request    // likewise
-	results  results       // of a query or batch not read to its end
-	hooks    hooks
-	doom     error // the first failure that only a rollback can follow
-	cause    error // of doom, as the server said it, if that was replaced
+	mu        sync.Mutex
+	pooled    *pgxpool.Conn // nil before the first flush and after the end
+	conn      *pgx.Conn     // the pooled one
+	session   *session
+	begun     bool
+	lost      bool // the connection is gone
+	destroy   bool // the connection must not go back to the pool
+	depth     int  // open savepoints
+	want      limits
+	have      limits        // as the server has them, or will after what is held back
+	ceiling   time.Duration // over statement and idle limits, where they stand in for Timeout
+	ahead     []step        // held back until the next flush
+	flights   int           // flushes so far
+	sent      bool          // the last one reached the network
+	locking   bool          // the session may hold locks that the transaction does not
+	requests  []request     // reused from flush to flush
+	single    [1]request    // likewise
+	following []step        // likewise
+	xid       string        // "" until known
+	token     *token        // of the idempotency key, if there is one
+	results   results       // of a query or batch not read to its end
+	hooks     hooks
+	doom      error // the first failure that only a rollback can follow
+	cause     error // of doom, as the server said it, if that was replaced
 }
 
 // results are open rows or an open batch.
@@ -70,6 +73,7 @@ func (d *DB) newTransaction(ctx context.Context, opts Options, readOnly bool, at
 	}
 	t.want = limits{opts.LockTimeout, opts.StatementTimeout, opts.IdleTimeout}
 	t.have = t.want.under(t.ceiling) // BEGIN brings them
+	t.token = newToken(opts)
 	t.open.Store(true)
 	ctx, t.cancel = context.WithCancel(ctx)
 	t.ctx = withMark(ctx, d.pool, &t.open)
@@ -127,12 +131,16 @@ func (t *transaction) end(err error, s *scope) error {
 	if err == nil {
 		err = t.ctx.Err() // a caller who has given up is not told of success later
 	}
-	if err != nil {
+	if err == nil {
+		err = t.commit()
+	} else {
 		t.abandon(0)
 		t.rollback()
-		return err
 	}
-	return t.commit()
+	if t.doom == errKeyTaken && !t.lost {
+		return t.alreadyCommitted()
+	}
+	return err
 }
 
 // closeResults closes what the function left open and says so. mu is held; it is given up

@@ -1,0 +1,143 @@
+package txn
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Pgx returns the transaction as a pgx.Tx, for libraries that take one, such as a job queue
+// that inserts in the same transaction. It is tx in other clothes: the same rules hold, and
+// it ends when tx does. Its own Commit and Rollback are ErrManaged. Its Begin opens a
+// savepoint with a real Commit and Rollback; until one of them is called, tx is suspended.
+// LargeObjects and Conn send what is held back at once, since nobody sees what is done
+// through them; Conn may be used to read configuration, and for what only a connection
+// offers, but not to end the transaction.
+func (tx *Tx) Pgx() pgx.Tx { return &pgxTx{tx: tx} }
+
+// A pgxTx is a handle, or a savepoint opened by hand, as pgx.Tx.
+type pgxTx struct {
+	tx    *Tx
+	outer *pgxTx    // nil for the handle itself
+	point savepoint // of a savepoint
+}
+
+func (p *pgxTx) Begin(ctx context.Context) (pgx.Tx, error) {
+	s := p.tx.scope()
+	t, err := s.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer t.leave()
+	inner, point := s.openSavepoint()
+	return &pgxTx{tx: &Tx{inner}, outer: p, point: point}, nil
+}
+
+func (p *pgxTx) Commit(ctx context.Context) error {
+	if p.outer == nil {
+		return fmt.Errorf("%w: Commit", ErrManaged)
+	}
+	return p.leave(ctx, nil)
+}
+
+func (p *pgxTx) Rollback(ctx context.Context) error {
+	if p.outer == nil {
+		return fmt.Errorf("%w: Rollback", ErrManaged)
+	}
+	if err := p.leave(ctx, errRolledBack); err != errRolledBack {
+		return err
+	}
+	return nil
+}
+
+// errRolledBack is why a savepoint is undone whose owner said so.
+var errRolledBack = fmt.Errorf("txn: rolled back by the savepoint's owner: %w", pgx.ErrTxClosed)
+
+func (p *pgxTx) leave(ctx context.Context, err error) error {
+	s := p.tx.scope()
+	t := s.t
+	t.mu.Lock()
+	done, suspended := s.ended.Load(), s.depth != t.depth
+	t.mu.Unlock()
+	switch {
+	case done:
+		return pgx.ErrTxClosed // what deferred rollbacks expect
+	case suspended:
+		return ErrSuspended
+	}
+	return s.leaveSavepoint(ctx, p.point, err)
+}
+
+func (p *pgxTx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	return p.tx.Exec(ctx, sql, args...)
+}
+
+func (p *pgxTx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	return p.tx.Query(ctx, sql, args...)
+}
+
+func (p *pgxTx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	return p.tx.QueryRow(ctx, sql, args...)
+}
+
+func (p *pgxTx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	return p.tx.SendBatch(ctx, b)
+}
+
+func (p *pgxTx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
+	return p.tx.CopyFrom(ctx, table, columns, src)
+}
+
+// Prepare prepares a statement under a name, for the connection's life.
+func (p *pgxTx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
+	t, err := p.tx.scope().send(sql)
+	if err != nil {
+		return nil, err
+	}
+	defer t.leave()
+	if err := t.flush(ctx); err != nil {
+		return nil, err
+	}
+	d, err := t.conn.Prepare(ctx, name, sql)
+	return d, t.after(sql, err)
+}
+
+// LargeObjects returns the large objects of the transaction. Where it could not even begin,
+// their methods fail with the reason.
+func (p *pgxTx) LargeObjects() pgx.LargeObjects {
+	t, err := p.tx.scope().enter()
+	if err == nil {
+		defer t.leave()
+		if err = t.flush(t.ctx); err == nil {
+			// pgx makes its own kind of transaction only by beginning one: with a statement
+			// that begins none, it stands on the one there is.
+			b := &pgx.Batch{}
+			b.BeginTx(pgx.TxOptions{BeginQuery: "select"})
+			br := t.conn.SendBatch(t.ctx, b)
+			objects := br.Tx().LargeObjects()
+			if err = t.after("large objects", br.Close()); err == nil {
+				return objects
+			}
+		}
+	}
+	b := &pgx.Batch{}
+	b.BeginTx(pgx.TxOptions{})
+	return pgx.FailedBatchResults(b, err).Tx().LargeObjects()
+}
+
+// Conn returns the connection. If the transaction could not begin on it, or the handle is
+// finished, it is nil or closed: nothing must run outside the transaction.
+func (p *pgxTx) Conn() *pgx.Conn {
+	t, err := p.tx.scope().enter()
+	if err != nil {
+		return nil
+	}
+	defer t.leave()
+	if err := t.flush(t.ctx); err != nil && t.conn != nil && t.conn.PgConn().TxStatus() == statusIdle {
+		t.lost = true
+		closeConn(t.conn, t.db.cfg.ResolveTimeout)
+	}
+	return t.conn
+}
