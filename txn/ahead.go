@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -16,6 +17,7 @@ type step struct {
 	kind   stepKind
 	sql    string
 	args   []any
+	label  string  // of a queued statement's function
 	answer *answer // of a queued statement
 }
 
@@ -106,6 +108,7 @@ func (t *transaction) exchange() {
 // A connection that replaces a broken one is tried before it is trusted.
 func (t *transaction) board(ctx context.Context, tried bool) error {
 	if t.conn == nil {
+		since := t.now()
 		pooled, err := t.db.acquire(ctx)
 		for n := int32(0); err == nil && tried && pooled.Ping(ctx) != nil; n++ {
 			closeConn(pooled.Conn(), t.db.cfg.ResolveTimeout)
@@ -120,6 +123,9 @@ func (t *transaction) board(ctx context.Context, tried bool) error {
 		}
 		t.pooled, t.conn, t.session = pooled, pooled.Conn(), sessionOf(pooled.Conn())
 		t.db.major.Store(int32(t.session.major))
+		if t.observed() {
+			t.waited = time.Since(since)
+		}
 	}
 	if !t.begun && !t.begins() {
 		t.ahead = append(t.beginning(), t.ahead...)
@@ -146,6 +152,8 @@ func (t *transaction) fly(ctx context.Context, own []request, behind []step) (an
 	}
 	t.requests = requests
 	t.flights++
+	t.used.RoundTrips++
+	t.flown = t.now()
 	a, err := t.session.send(ctx, t.conn, requests)
 	if err != nil {
 		unsent, ok := errors.AsType[*unsentError](err)
@@ -173,7 +181,9 @@ func (t *transaction) fly(ctx context.Context, own []request, behind []step) (an
 func (t *transaction) settle(s *step, a answers) error {
 	switch s.kind {
 	case stepQueued:
-		return s.answer.read(a)
+		err := s.answer.read(a)
+		t.ran(s.label, s.sql, true, t.flown, s.answer.rows, err)
+		return err
 	case stepXID:
 		return t.readXID(a)
 	}
@@ -184,6 +194,9 @@ func (t *transaction) settle(s *step, a answers) error {
 	switch s.kind {
 	case stepBegin:
 		t.begun = true
+		if t.observed() {
+			t.tell(BeginEvent{t.info(t.opts.Label), t.opts.Isolation, t.waited})
+		}
 	case stepToken:
 		t.token.due = false
 	}

@@ -31,9 +31,11 @@ func (t *transaction) commit() error {
 	defer cancel()
 	stop := context.AfterFunc(t.ctx, func() { time.AfterFunc(t.db.cfg.ResolveTimeout, cancel) })
 	defer stop()
+	t.commitAt = t.now()
 	if due || len(t.ahead) > 0 {
 		return t.commitQueued(ctx)
 	}
+	t.used.RoundTrips++
 	tag, err := t.conn.Exec(ctx, "commit")
 	return t.committed(tag, err)
 }
@@ -121,6 +123,7 @@ func (t *transaction) rollback() {
 func (t *transaction) undoing(sql string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), t.db.cfg.ResolveTimeout)
 	defer cancel()
+	t.used.RoundTrips++
 	_, err := t.conn.Exec(ctx, sql)
 	if SQLState(err) == stateQueryCanceled {
 		_, err = t.conn.Exec(ctx, sql)

@@ -54,6 +54,13 @@ type Config struct {
 	// question marks, and the server cuts it at 63 bytes.
 	LabelAppName bool
 
+	// Observers are told what transactions do; see NewSlogObserver for one.
+	Observers []Observer
+
+	// WarnAfter makes observers be warned of a transaction that is open for longer. Default:
+	// never.
+	WarnAfter time.Duration
+
 	// Pooler says that a connection pooler such as PgBouncer stands between the pool and
 	// the server. Open then leaves out what needs the server itself: cancel requests.
 	Pooler bool
@@ -82,6 +89,7 @@ func (c Config) validate() error {
 		d    time.Duration
 	}{
 		{"Config.ResolveTimeout", c.ResolveTimeout}, {"Config.BaseDelay", c.BaseDelay}, {"Config.MaxDelay", c.MaxDelay},
+		{"Config.WarnAfter", c.WarnAfter},
 	} {
 		if f.d < 0 {
 			return &OptionsError{f.name, "is negative"}

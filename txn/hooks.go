@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"time"
 )
 
 // BeforeCommit has fn called when the outermost function has returned nil, before COMMIT.
@@ -125,12 +126,7 @@ func (t *transaction) afterCommit(ctx context.Context) error {
 	ctx = outside(ctx)
 	var failures []error
 	each(len(t.hooks.after), func(i int) {
-		defer func() {
-			if p := recover(); p != nil {
-				failures = append(failures, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
-			}
-		}()
-		if err := t.hooks.after[i](ctx); err != nil {
+		if err := t.runHook(ctx, t.hooks.after[i]); err != nil {
 			failures = append(failures, err)
 		}
 	})
@@ -138,6 +134,19 @@ func (t *transaction) afterCommit(ctx context.Context) error {
 		return nil
 	}
 	return &HookError{Label: t.opts.Label, Err: errors.Join(failures...)}
+}
+
+func (t *transaction) runHook(ctx context.Context, fn func(context.Context) error) (err error) {
+	since := t.now()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+		if t.observed() {
+			t.tell(HookEvent{t.info(t.opts.Label), time.Since(since), err})
+		}
+	}()
+	return fn(ctx)
 }
 
 // afterRollback calls the functions that were to hear of a rollback, after one.

@@ -48,6 +48,21 @@ func (e *unsentError) Unwrap() error { return e.err }
 // pgx's own batches are not used: they encode while they write, so that an argument of the
 // wrong type costs the connection, and forget all their statements after an error.
 func (s *session) send(ctx context.Context, c *pgx.Conn, requests []request) (answers, error) {
+	if !s.traces() {
+		return s.dispatch(ctx, c, requests)
+	}
+	tr, ctx := s.startTrace(ctx, c, requests)
+	a, err := s.dispatch(ctx, c, requests)
+	if err != nil {
+		tr.end(err)
+		return nil, err
+	}
+	tr.answers = a
+	return tr, nil
+}
+
+// dispatch is send without the tracer.
+func (s *session) dispatch(ctx context.Context, c *pgx.Conn, requests []request) (answers, error) {
 	for i := range requests {
 		if err := requests[i].rewrite(ctx, c); err != nil {
 			return nil, &unsentError{i, err}

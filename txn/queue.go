@@ -20,6 +20,7 @@ func (tx *Tx) Queue(sql string, args ...any) *Pending[pgconn.CommandTag] {
 	p.answer.query = queryName(sql)
 	p.answer.decode = func(a answers) (err error) {
 		p.value, err = a.Exec()
+		p.answer.rows = p.value.RowsAffected()
 		return err
 	}
 	tx.scope().queue(sql, args, &p.answer)
@@ -63,6 +64,7 @@ type answer struct {
 	query   string
 	decode  func(answers) error
 	onError func(error) error
+	rows    int64 // changed or returned
 	done    bool
 	err     error
 }
@@ -108,7 +110,7 @@ func (s *scope) queue(sql string, args []any, w *answer) {
 		return
 	}
 	t.align()
-	t.ahead = append(t.ahead, step{kind: stepQueued, sql: sql, args: args, answer: w})
+	t.ahead = append(t.ahead, step{kind: stepQueued, sql: sql, args: args, label: s.label, answer: w})
 }
 
 func (s *scope) flush(ctx context.Context) error {

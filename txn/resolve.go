@@ -110,7 +110,15 @@ func (t *transaction) resolve(lost error) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), t.db.cfg.ResolveTimeout)
 	defer cancel()
+	since := time.Now()
 	o, err := t.ask(ctx, ask)
+	if t.observed() {
+		e := ResolutionEvent{Info: t.info(t.opts.Label), XID: t.xid, Committed: o == outcomeCommitted, Duration: time.Since(since), Err: lost}
+		if e.Unknown = o == outcomeUnknown; e.Unknown {
+			e.Err = err
+		}
+		t.tell(e)
+	}
 	switch o {
 	case outcomeCommitted:
 		return nil

@@ -32,24 +32,36 @@ func (d *DB) run(ctx context.Context, opts Options, readOnly bool, fn func(conte
 		defer cancel()
 	}
 	start := time.Now()
+	id := transactionIDs.Add(1)
 	for attempt := 1; ; attempt++ {
 		t := d.newTransaction(ctx, opts, readOnly, attempt)
+		t.id = id
 		err := t.run(fn)
 		if err == nil {
 			d.budget.success()
+			t.tellCommitted()
 			return t.afterCommit(ctx)
 		}
-		if _, unknown := errors.AsType[*CommitUnknownError](err); !unknown {
+		delay := d.delay(attempt)
+		again := d.again(ctx, t, err)
+		retry := again && attempt < opts.MaxAttempts && !tooLate(ctx, delay) && d.affordable(t, err)
+		t.tellRolledBack(err, retry, delay)
+		if !unknown(err) {
 			t.afterRollback(ctx, err)
 		}
-		delay := d.delay(attempt)
-		if !d.again(ctx, t, err) {
+		switch {
+		case !again:
 			return err
-		}
-		if attempt >= opts.MaxAttempts || tooLate(ctx, delay) || !d.affordable(t, err) || !sleep(ctx, delay, t, err) {
+		case !retry || !sleep(ctx, delay, t, err):
 			return exhausted(opts.Label, attempt, start, err)
 		}
 	}
+}
+
+// unknown reports whether the error says that nobody knows.
+func unknown(err error) bool {
+	_, is := errors.AsType[*CommitUnknownError](err)
+	return is
 }
 
 // again reports whether another attempt may help. What the server said first counts: the
@@ -62,7 +74,7 @@ func (d *DB) again(ctx context.Context, t *transaction, err error) bool {
 }
 
 func (t *transaction) verdict(err error) verdict {
-	if _, unknown := errors.AsType[*CommitUnknownError](err); unknown {
+	if unknown(err) {
 		return final
 	}
 	if _, committed := errors.AsType[*HookError](err); committed {

@@ -67,6 +67,10 @@ func (s *scope) openSavepoint() (*scope, savepoint) {
 	p := savepoint{have: t.have, flights: t.flights, ahead: len(t.ahead), hooks: t.hooks.count()}
 	t.hold(stepSavepoint, "savepoint "+inner.savepointName())
 	t.depth++
+	t.used.Savepoints++
+	if t.used.Savepoints == maxSavepoints+1 && t.observed() {
+		t.tell(WarningEvent{t.info(s.label), WarnSavepoints})
+	}
 	return inner, p
 }
 
@@ -100,6 +104,9 @@ func (s *scope) leaveSavepoint(ctx context.Context, p savepoint, err error) erro
 	if err != nil {
 		t.hooks.undo(p.hooks, err)
 		s.undo(p)
+	}
+	if t.observed() {
+		t.tell(SavepointEvent{t.info(s.label), s.depth, err})
 	}
 	return err
 }

@@ -62,15 +62,21 @@ func (s *session) failed(sql string, err error) {
 }
 
 // exec sends a statement by itself, as pgx's Exec does.
-func (s *session) exec(ctx context.Context, c *pgx.Conn, sql string, args []any) (pgconn.CommandTag, error) {
+func (s *session) exec(ctx context.Context, c *pgx.Conn, sql string, args []any) (tag pgconn.CommandTag, err error) {
 	if s.mode != pgx.QueryExecModeCacheStatement || len(args) == 0 || alone(sql, args) {
 		return c.Exec(ctx, sql, args...)
 	}
-	reader, err := s.execute(ctx, c, sql, args)
-	if err != nil {
-		return pgconn.CommandTag{}, err
+	if s.query != nil {
+		ctx = s.query.TraceQueryStart(ctx, c, pgx.TraceQueryStartData{SQL: sql, Args: args})
 	}
-	return reader.Close()
+	reader, err := s.execute(ctx, c, sql, args)
+	if err == nil {
+		tag, err = reader.Close()
+	}
+	if s.query != nil {
+		s.query.TraceQueryEnd(ctx, c, pgx.TraceQueryEndData{CommandTag: tag, Err: err})
+	}
+	return tag, err
 }
 
 // queryRows sends a statement by itself, as pgx's Query does.
@@ -78,11 +84,24 @@ func (s *session) queryRows(ctx context.Context, c *pgx.Conn, sql string, args [
 	if s.mode != pgx.QueryExecModeCacheStatement || sql == "" || alone(sql, args) {
 		return c.Query(ctx, sql, args...)
 	}
+	if s.query == nil {
+		reader, err := s.execute(ctx, c, sql, args)
+		if err != nil {
+			return nil, err
+		}
+		return &readerRows{pgx.RowsFromResultReader(c.TypeMap(), reader), c}, nil
+	}
+	ctx = s.query.TraceQueryStart(ctx, c, pgx.TraceQueryStartData{SQL: sql, Args: args})
 	reader, err := s.execute(ctx, c, sql, args)
 	if err != nil {
+		s.query.TraceQueryEnd(ctx, c, pgx.TraceQueryEndData{Err: err})
 		return nil, err
 	}
-	return &readerRows{pgx.RowsFromResultReader(c.TypeMap(), reader), c}, nil
+	inner := &readerRows{pgx.RowsFromResultReader(c.TypeMap(), reader), c}
+	return &rows{Rows: inner, finish: func(err error) error {
+		s.query.TraceQueryEnd(ctx, c, pgx.TraceQueryEndData{CommandTag: inner.CommandTag(), Err: err})
+		return err
+	}}, nil
 }
 
 // execute runs a statement that is prepared here, or will be, so that it is found again

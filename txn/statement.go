@@ -3,6 +3,7 @@ package txn
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -93,6 +94,8 @@ func (s *scope) exec(ctx context.Context, sql string, args ...any) (tag pgconn.C
 		return tag, err
 	}
 	defer t.leave()
+	since := t.now()
+	defer func() { t.ran(s.label, sql, false, since, tag.RowsAffected(), err) }()
 	single := alone(sql, args)
 	if single {
 		if err := t.flush(ctx); err != nil {
@@ -100,6 +103,7 @@ func (s *scope) exec(ctx context.Context, sql string, args ...any) (tag pgconn.C
 		}
 	}
 	if single || t.ready(sql) {
+		t.used.RoundTrips++
 		tag, err = t.session.exec(ctx, t.conn, sql, args)
 		return tag, t.after(sql, err)
 	}
@@ -111,12 +115,18 @@ func (s *scope) exec(ctx context.Context, sql string, args ...any) (tag pgconn.C
 	return tag, t.landed(sql, a, behind, err)
 }
 
-func (s *scope) query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+func (s *scope) query(ctx context.Context, sql string, args ...any) (_ pgx.Rows, err error) {
 	t, err := s.send(sql)
 	if err != nil {
 		return failedRows(err), err
 	}
 	defer t.leave()
+	since := t.now()
+	defer func() {
+		if err != nil {
+			t.ran(s.label, sql, false, since, 0, err)
+		}
+	}()
 	single := len(args) > 0 && alone(sql, args)
 	if single {
 		if err := t.flush(ctx); err != nil {
@@ -125,12 +135,15 @@ func (s *scope) query(ctx context.Context, sql string, args ...any) (pgx.Rows, e
 	}
 	r := &rows{sql: sql}
 	if single || t.ready(sql) {
+		t.used.RoundTrips++
 		r.Rows, err = t.session.queryRows(ctx, t.conn, sql, args)
 		if err != nil {
 			err = t.after(sql, err)
 			return failedRows(err), err
 		}
-		r.finish = func(err error) error { return t.finishResults(r, sql, err) }
+		r.finish = func(err error) error {
+			return t.finishResults(r, s.label, sql, since, r.Rows.CommandTag().RowsAffected(), nil, nil, err)
+		}
 		t.results = r
 		return r, nil
 	}
@@ -143,7 +156,9 @@ func (s *scope) query(ctx context.Context, sql string, args ...any) (pgx.Rows, e
 		err = t.landed(sql, a, nil, err)
 		return failedRows(err), err
 	}
-	r.finish = func(err error) error { return t.finishFlight(r, sql, a, behind, err) }
+	r.finish = func(err error) error {
+		return t.finishResults(r, s.label, sql, since, r.Rows.CommandTag().RowsAffected(), a, behind, err)
+	}
 	t.results = r
 	return r, nil
 }
@@ -166,6 +181,7 @@ func (s *scope) sendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	if b.Len() == 0 {
 		return &batch{closed: true}
 	}
+	since := t.now()
 	own := make([]request, len(b.QueuedQueries))
 	for i, q := range b.QueuedQueries {
 		own[i] = request{sql: q.SQL, args: q.Arguments}
@@ -175,13 +191,14 @@ func (s *scope) sendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 		return pgx.FailedBatchResults(&pgx.Batch{}, err)
 	}
 	br := &batch{answers: a, queries: b.QueuedQueries, sql: first}
-	br.finish = func(err error) error { return t.finishFlight(br, first, a, behind, err) }
+	br.finish = func(err error) error { return t.finishResults(br, s.label, first, since, 0, a, behind, err) }
 	t.results = br
 	return br
 }
 
-// finishResults is called by rows and batches at their end.
-func (t *transaction) finishResults(r results, sql string, err error) error {
+// finishResults is called by rows and batches at their end; a and behind are what came
+// with them in the same flush, if anything did.
+func (t *transaction) finishResults(r results, label, sql string, since time.Time, rows int64, a answers, behind []step, err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.results == r {
@@ -190,20 +207,13 @@ func (t *transaction) finishResults(r results, sql string, err error) error {
 	if t.conn == nil { // read on after the transaction's end
 		return ErrTxDone
 	}
-	return t.after(sql, err)
-}
-
-// finishFlight is called by rows that came with other answers, at their end.
-func (t *transaction) finishFlight(r results, sql string, a answers, behind []step, err error) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.results == r {
-		t.results = nil
+	if a == nil {
+		err = t.after(sql, err)
+	} else {
+		err = t.landed(sql, a, behind, err)
 	}
-	if t.conn == nil {
-		return ErrTxDone
-	}
-	return t.landed(sql, a, behind, err)
+	t.ran(label, sql, false, since, rows, err)
+	return err
 }
 
 func (s *scope) copyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
@@ -215,6 +225,11 @@ func (s *scope) copyFrom(ctx context.Context, table pgx.Identifier, columns []st
 	if err := t.flush(ctx); err != nil {
 		return 0, err
 	}
+	since := t.now()
+	t.used.RoundTrips++
 	n, err := t.conn.CopyFrom(ctx, table, columns, src)
-	return n, t.after("copy into "+table.Sanitize(), err)
+	what := "copy into " + table.Sanitize()
+	err = t.after(what, err)
+	t.ran(s.label, what, false, since, n, err)
+	return n, err
 }

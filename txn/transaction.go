@@ -28,6 +28,7 @@ type transaction struct {
 	opts     Options
 	readOnly bool
 	attempt  int
+	id       uint64          // of the call
 	ctx      context.Context // of the attempt: marked, and cancelled when it ends
 	cancel   context.CancelFunc
 	open     atomic.Bool // what the mark asks
@@ -56,8 +57,18 @@ type transaction struct {
 	token     *token        // of the idempotency key, if there is one
 	results   results       // of a query or batch not read to its end
 	hooks     hooks
-	doom      error // the first failure that only a rollback can follow
-	cause     error // of doom, as the server said it, if that was replaced
+
+	doom  error // the first failure that only a rollback can follow
+	cause error // of doom, as the server said it, if that was replaced
+
+	// For observers.
+	start    time.Time
+	waited   time.Duration // for the connection
+	flown    time.Time     // when the last flush was sent
+	commitAt time.Time     // when COMMIT was
+	used     Usage
+	pid      uint32 // once known
+	warning  *time.Timer
 }
 
 // results are open rows or an open batch.
@@ -74,6 +85,7 @@ func (d *DB) newTransaction(ctx context.Context, opts Options, readOnly bool, at
 	t.want = limits{opts.LockTimeout, opts.StatementTimeout, opts.IdleTimeout}
 	t.have = t.want.under(t.ceiling) // BEGIN brings them
 	t.token = newToken(opts)
+	t.watch()
 	t.open.Store(true)
 	ctx, t.cancel = context.WithCancel(ctx)
 	t.ctx = withMark(ctx, d.pool, &t.open)
@@ -114,6 +126,9 @@ func (t *transaction) retire(s *scope) bool {
 // end is called once, by the goroutine that ran the function.
 func (t *transaction) end(err error, s *scope) error {
 	defer t.cancel()
+	if t.warning != nil {
+		t.warning.Stop()
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.finish()
