@@ -2,6 +2,7 @@ package txn
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -24,25 +25,93 @@ type autocommit struct {
 	reads bool // nothing but reads: a lost answer loses nothing
 }
 
-func (a *autocommit) acquire(ctx context.Context, sql string) (*pgxpool.Conn, error) {
+// acquire takes a connection, and the settings that the statement is to run with.
+func (a *autocommit) acquire(ctx context.Context, sql string) (conn *pgxpool.Conn, settings []string, err error) {
 	d := a.db
 	switch {
 	case d == nil || d.pool == nil:
-		return nil, ErrTxDone
+		return nil, nil, ErrTxDone
 	case d.err != nil:
-		return nil, d.err
+		return nil, nil, d.err
 	case marked(ctx, d.pool):
-		return nil, ErrNestedDB
+		return nil, nil, ErrNestedDB
 	}
 	if err := refuseControl(sql); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return d.acquire(ctx)
+	if d.cfg.SettingsFrom != nil || len(d.cfg.Options.Settings) > 0 {
+		all := d.cfg.Options.Settings
+		if d.cfg.SettingsFrom != nil {
+			all = merged(d.cfg.SettingsFrom(ctx), all)
+		}
+		if err := validateSettings("Settings", all); err != nil {
+			return nil, nil, err
+		}
+		settings = settingsSQL(all)
+	}
+	conn, err = d.acquire(ctx)
+	return conn, settings, err
+}
+
+// with runs the statements under the settings: in one flush with BEGIN, SET LOCAL and
+// COMMIT. It returns the answers from the statements' on. The connection is given back with
+// an error.
+func (a *autocommit) with(ctx context.Context, conn *pgxpool.Conn, settings []string, own ...request) (answers, error) {
+	begin := "begin read write"
+	if a.reads {
+		begin = "begin read only"
+	}
+	requests := []request{{sql: begin, ours: true}}
+	for _, sql := range settings {
+		requests = append(requests, request{sql: sql, ours: true})
+	}
+	requests = append(requests, own...)
+	requests = append(requests, request{sql: "commit", ours: true})
+	c := conn.Conn()
+	got, err := sessionOf(c).send(ctx, c, requests)
+	if err != nil {
+		if unsent, ok := errors.AsType[*unsentError](err); ok {
+			err = unsent.err
+		}
+		defer conn.Release()
+		return nil, a.after(conn, err)
+	}
+	for range 1 + len(settings) {
+		if _, err := got.Exec(); err != nil {
+			return nil, a.finish(conn, got, err)
+		}
+	}
+	return got, nil
+}
+
+// finish reads COMMIT's answer, unless the statement failed, and gives the connection back
+// with no transaction on it.
+func (a *autocommit) finish(conn *pgxpool.Conn, got answers, err error) error {
+	defer conn.Release()
+	if err == nil {
+		var tag pgconn.CommandTag
+		if tag, err = got.Exec(); err == nil && tag.String() != "COMMIT" {
+			err = pgx.ErrTxCommitRollback
+		}
+	}
+	if cerr := got.Close(); err == nil {
+		err = cerr
+	}
+	c := conn.Conn()
+	if !c.IsClosed() && c.PgConn().TxStatus() != statusIdle {
+		ctx, cancel := context.WithTimeout(context.Background(), a.db.cfg.ResolveTimeout)
+		defer cancel()
+		if _, rerr := c.Exec(ctx, "rollback"); rerr != nil {
+			closeConn(c, a.db.cfg.ResolveTimeout)
+			return named(err) // the server had said no, whatever came of the connection then
+		}
+	}
+	return a.after(conn, err)
 }
 
 // after gives the error of a statement its meaning: a write on a connection that was lost
 // may have been committed. (pgconn.SafeToRetry would call some of these never sent, though
-// they were: see the end of transaction.commit.)
+// they were: see transaction.unknown.)
 func (a *autocommit) after(conn *pgxpool.Conn, err error) error {
 	switch {
 	case err == nil:
@@ -57,20 +126,41 @@ func (a *autocommit) after(conn *pgxpool.Conn, err error) error {
 	return &lostError{err}
 }
 
-func (a *autocommit) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	conn, err := a.acquire(ctx, sql)
+func (a *autocommit) Exec(ctx context.Context, sql string, args ...any) (tag pgconn.CommandTag, err error) {
+	conn, settings, err := a.acquire(ctx, sql)
 	if err != nil {
-		return pgconn.CommandTag{}, err
+		return tag, err
+	}
+	if len(settings) > 0 {
+		got, err := a.with(ctx, conn, settings, request{sql: sql, args: args, plain: len(args) == 0})
+		if err != nil {
+			return tag, err
+		}
+		tag, err = got.Exec()
+		return tag, a.finish(conn, got, err)
 	}
 	defer conn.Release()
-	tag, err := conn.Exec(ctx, sql, args...)
+	tag, err = conn.Exec(ctx, sql, args...)
 	return tag, a.after(conn, err)
 }
 
 func (a *autocommit) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	conn, err := a.acquire(ctx, sql)
+	conn, settings, err := a.acquire(ctx, sql)
 	if err != nil {
 		return failedRows(err), err
+	}
+	if len(settings) > 0 {
+		got, err := a.with(ctx, conn, settings, request{sql: sql, args: args})
+		if err != nil {
+			return failedRows(err), err
+		}
+		inner, err := got.Query()
+		finish := func(err error) error { return a.finish(conn, got, err) }
+		if err != nil {
+			err = finish(err)
+			return failedRows(err), err
+		}
+		return &rows{Rows: inner, sql: sql, finish: finish}, nil
 	}
 	inner, err := conn.Conn().Query(ctx, sql, args...)
 	finish := func(err error) error {
@@ -89,13 +179,21 @@ func (a *autocommit) QueryRow(ctx context.Context, sql string, args ...any) pgx.
 	return row{rows}
 }
 
-func (a *autocommit) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
-	conn, err := a.acquire(ctx, "copy")
+// CopyFrom copies rows. Settings for it are the transaction's that it then has of its own,
+// and cost round trips: COPY does not travel with other statements.
+func (a *autocommit) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (n int64, err error) {
+	conn, settings, err := a.acquire(ctx, "copy")
 	if err != nil {
 		return 0, err
 	}
+	if len(settings) > 0 {
+		conn.Release()
+		return WithTxValue(ctx, a.db, Options{MaxAttempts: 1}, func(ctx context.Context, tx *Tx) (int64, error) {
+			return tx.CopyFrom(ctx, table, columns, src)
+		})
+	}
 	defer conn.Release()
-	n, err := conn.Conn().CopyFrom(ctx, table, columns, src)
+	n, err = conn.Conn().CopyFrom(ctx, table, columns, src)
 	return n, a.after(conn, err)
 }
 
@@ -109,11 +207,29 @@ func (a *autocommit) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResul
 			return pgx.FailedBatchResults(&pgx.Batch{}, err)
 		}
 	}
-	conn, err := a.acquire(ctx, first)
+	conn, settings, err := a.acquire(ctx, first)
 	if err != nil {
 		return pgx.FailedBatchResults(&pgx.Batch{}, err)
 	}
-	br := &batch{answers: conn.Conn().SendBatch(ctx, b), queries: b.QueuedQueries, sql: first}
+	br := &batch{queries: b.QueuedQueries, sql: first}
+	if len(settings) > 0 {
+		own := make([]request, len(b.QueuedQueries))
+		for i, q := range b.QueuedQueries {
+			own[i] = request{sql: q.SQL, args: q.Arguments}
+		}
+		if br.answers, err = a.with(ctx, conn, settings, own...); err != nil {
+			return pgx.FailedBatchResults(&pgx.Batch{}, err)
+		}
+		br.finish = func(err error) error {
+			// A batch that is closed early is read to its end: COMMIT's answer is the last.
+			for ; err == nil && br.next < len(br.queries); br.next++ {
+				_, err = br.answers.Exec()
+			}
+			return a.finish(conn, br.answers, err)
+		}
+		return br
+	}
+	br.answers = conn.Conn().SendBatch(ctx, b)
 	br.finish = func(err error) error {
 		defer conn.Release()
 		if cerr := br.answers.Close(); err == nil {

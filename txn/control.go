@@ -33,6 +33,23 @@ func transactionControl(sql string) bool {
 	return false
 }
 
+// sessionSetting reports whether the text's first command would set something for the
+// session, past the transaction's end.
+func sessionSetting(sql string) bool {
+	word, rest := firstWord(sql)
+	switch word {
+	case "reset", "discard":
+		return true
+	case "set":
+		switch word, _ := firstWord(rest); word {
+		case "local", "constraints", "transaction":
+			return false
+		}
+		return true
+	}
+	return false
+}
+
 // firstWord returns the first keyword of sql in lower case and what follows it, past
 // blanks, semicolons and comments.
 func firstWord(sql string) (word, rest string) {

@@ -136,7 +136,7 @@ func (s *scope) undo(p savepoint) {
 		return
 	}
 	t.abandon(0)
-	if t.lost || t.destroy || !t.begun {
+	if t.lost || !t.begun || t.conn.PgConn().TxStatus() == statusIdle {
 		return
 	}
 	name := s.savepointName()

@@ -65,6 +65,7 @@ func (s *scope) send(sql string) (*transaction, error) {
 	t, err := s.enter()
 	if err == nil {
 		t.align()
+		t.destroy = t.destroy || sessionSetting(sql) // the next borrower must not inherit it
 	}
 	return t, err
 }
