@@ -60,7 +60,7 @@ const policy = `
 	# For tests.
 
 	internal/testschema   : pgx, goose, schema, txn/txntest, testing
-	internal/policy       : | modfile, module, zip, db, txn
+	internal/policy       : | pgx, modfile, module, zip, db, txn
 `
 
 // others are the packages in policy that are not the repository's. A path stands for what is
