@@ -60,7 +60,7 @@ const policy = `
 	# For tests.
 
 	internal/testschema   : pgx, goose, schema, txn/txntest, testing
-	internal/policy       : | pgx, modfile, module, zip, db, txn
+	internal/policy       : | pgx, modfile, zip, db, txn
 `
 
 // others are the packages in policy that are not the repository's. A path stands for what is
@@ -74,7 +74,6 @@ var others = map[string]string{
 	"cobra":          "github.com/spf13/cobra",
 	"term":           "golang.org/x/term",
 	"modfile":        "golang.org/x/mod/modfile",
-	"module":         "golang.org/x/mod/module",
 	"zip":            "golang.org/x/mod/zip",
 	"yaml":           "gopkg.in/yaml.v3",
 	"uuid":           "github.com/google/uuid",
