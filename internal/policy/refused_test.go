@@ -350,10 +350,10 @@ func TestRefusedAssertions(t *testing.T) {
 	} {
 		have := reflect.TypeOf(c.value)
 		for _, want := range c.is {
-			require.True(t, have.Implements(want), "%v has to be a %v", have, want)
+			require.True(t, have.Implements(want), "%v has to implement %v", have, want)
 		}
 		for _, refused := range c.isNo {
-			require.False(t, have.Implements(refused), "%v must not be a %v", have, refused)
+			require.False(t, have.Implements(refused), "%v must not implement %v", have, refused)
 		}
 	}
 }
@@ -372,7 +372,7 @@ func TestQueriesAreWhatTheInterfaceSays(t *testing.T) {
 		for m := range all.Methods() {
 			_, has := c.behind.MethodByName(m.Name)
 			_, want := c.says.MethodByName(m.Name)
-			require.Equal(t, want, has, "%v has %s, %v has it", c.behind, m.Name, c.says)
+			require.Equal(t, want, has, "%s is to be a method of %v if and only if %v has it", m.Name, c.behind, c.says)
 		}
 		for f := range c.behind.Elem().Fields() {
 			require.False(t, f.IsExported() || f.Anonymous, "%v gives away its %s", c.behind, f.Name)
