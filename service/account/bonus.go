@@ -19,7 +19,13 @@ const WelcomeBonus money.Minor = 1000
 //
 // It is refused with ErrUnknownAccount, ErrNotOpen or ErrBalanceOverflow.
 func GrantWelcomeBonus(ctx context.Context, t txn.Transactor, account int64) (Receipt, error) {
-	opts := txn.Options{Label: "account: welcome bonus"}
+	opts := txn.Options{
+		Label: "account: welcome bonus",
+		// Above READ COMMITTED the snapshot may be older than the user's lock: then the bonus
+		// that another call has paid is not seen, but met in the primary key. The next attempt
+		// sees it.
+		RetryAlso: []string{stateUniqueViolation},
+	}
 	return txn.WithTxValue(ctx, t, opts, func(ctx context.Context, tx *txn.Tx) (Receipt, error) {
 		q := db.New(tx)
 		a, err := q.GetAccount(ctx, account)

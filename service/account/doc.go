@@ -16,13 +16,20 @@
 // its own, a double click). The money moves once; the second call returns the first one's
 // receipt, with Replayed set, even if it would be refused by now. A key that comes back with
 // another content is ErrKeyReused. Keys are unique among all requests, so begin them with a
-// name of your own.
+// name of your own. SignUp and GrantWelcomeBonus have no key: an address gets one user, and a user
+// one bonus, however often they are called.
 //
 // # What is refused
 //
 // Refusals are the errors of this package; see errors.go. Nothing has changed after one. If
 // the function had joined a transaction, that one can only be rolled back: to go on in spite
 // of a refusal, call it inside Tx.Savepoint.
+//
+// # Reading
+//
+// Balance and Statement each read what is committed when they run, so that money may move
+// between two calls. To see a balance and the entries it is the sum of, or all pages of a
+// statement, as of one moment, make the calls in one txn.WithReadTx at RepeatableRead.
 //
 // # Locks
 //

@@ -3,9 +3,12 @@ package account_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -51,6 +54,16 @@ func (b *books) customer(t *testing.T, balance money.Minor) int64 {
 	require.NoError(t, err)
 	require.Equal(t, balance, b.balance(t, user.AccountID))
 	return user.AccountID
+}
+
+// unwelcomed makes a user with two accounts, from before there was a bonus.
+func (b *books) unwelcomed(t *testing.T) (user, first, second int64) {
+	t.Helper()
+	require.NoError(t, b.admin.QueryRow(t.Context(), `
+		with u as (insert into users (email, name) values (format('old-%s@example.com', $1::int), 'Old') returning id),
+		a as (insert into accounts (user_id) select id from u, generate_series(1, 2) returning id, user_id)
+		select min(user_id), min(id), max(id) from a`, b.users.Add(1)).Scan(&user, &first, &second))
+	return user, first, second
 }
 
 func (b *books) balance(t *testing.T, id int64) money.Minor {
@@ -103,10 +116,54 @@ func waitBlocked(t *testing.T, admin *pgxpool.Pool, n int) {
 	t.Fatalf("there were never %d sessions waiting for locks", n)
 }
 
+// together makes calls run into one another: it holds rows of a table until each of the calls
+// waits for one, and lets all go at once. It returns their errors.
+func (b *books) together(t *testing.T, table string, ids []int64, calls ...func() error) []error {
+	t.Helper()
+	errs := make([]error, len(calls))
+	var running sync.WaitGroup
+	defer running.Wait() // also when the test fails here, and then after the lock is gone
+	holder := begin(t, b.admin)
+	defer func() { _ = holder.Rollback(context.WithoutCancel(t.Context())) }()
+	exec(t, holder, "select from "+table+" where id = any ($1) order by id for update", ids)
+	for i, call := range calls {
+		running.Go(func() { errs[i] = call() })
+	}
+	waitBlocked(t, b.admin, len(calls))
+	require.NoError(t, holder.Commit(t.Context()))
+	running.Wait()
+	return errs
+}
+
+// async starts call and returns where its error will be.
+func async(call func() error) <-chan error {
+	done := make(chan error, 1)
+	go func() { done <- call() }()
+	return done
+}
+
+// begin begins a transaction of plain pgx, rolled back at the test's end at the latest.
+func begin(t *testing.T, pool *pgxpool.Pool) pgx.Tx {
+	t.Helper()
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) })
+	return tx
+}
+
+// exec runs a statement of plain pgx, on a pool, a connection or a transaction.
+func exec(t *testing.T, on interface {
+	Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
+}, sql string, args ...any) {
+	t.Helper()
+	_, err := on.Exec(t.Context(), sql, args...)
+	require.NoError(t, err)
+}
+
 // repeatOnce runs fn in a transaction whose first attempt fails after it, as if another
 // transaction had been in the way.
 func repeatOnce(ctx context.Context, d *txn.DB, fn func(context.Context, *txn.Tx) error) error {
-	return txn.WithTx(ctx, d, txn.Options{Label: "test: repeated"}, func(ctx context.Context, tx *txn.Tx) error {
+	return txn.WithTx(ctx, d, txn.Options{Label: "test: repeated", MaxAttempts: 2}, func(ctx context.Context, tx *txn.Tx) error {
 		if err := fn(ctx, tx); err != nil {
 			return err
 		}

@@ -23,7 +23,8 @@ type SignedUp struct {
 
 // SignUp makes a user with profile, settings, and an account that holds the welcome bonus:
 // all of it or nothing. A user of an e-mail address is made once, so after an unknown
-// outcome the call may be repeated: ErrEmailTaken then says that the first one did it.
+// outcome the call may be repeated. ErrEmailTaken then says that the address has its user:
+// by the first call, unless somebody else signed up with it in between.
 //
 // It is refused with ErrEmailTaken or ErrInvalid.
 func SignUp(ctx context.Context, t txn.Transactor, r SignUpRequest) (SignedUp, error) {

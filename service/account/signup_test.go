@@ -130,12 +130,7 @@ func TestGrantWelcomeBonus(t *testing.T) {
 	_, err = account.GrantWelcomeBonus(t.Context(), b.db, fromTable[int64](t, b, "select id from accounts where code = 'bonus'"))
 	require.ErrorIs(t, err, account.ErrUnknownAccount)
 
-	// A user with two accounts, from before there was a bonus.
-	var first, second int64
-	require.NoError(t, b.admin.QueryRow(t.Context(), `
-		with u as (insert into users (email, name) values ('old@example.com', 'Old') returning id),
-		a as (insert into accounts (user_id) select id from u, generate_series(1, 2) returning id)
-		select min(id), max(id) from a`).Scan(&first, &second))
+	_, first, second := b.unwelcomed(t)
 	const n = 16
 	start := txntest.NewBarrier(n)
 	var wg sync.WaitGroup

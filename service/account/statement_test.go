@@ -1,6 +1,7 @@
 package account_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -39,6 +40,44 @@ func TestStatementPages(t *testing.T) {
 	}
 	require.Equal(t, []money.Minor{9, 8, 7, 6, 5, 4, 3, 2, 1, account.WelcomeBonus}, seen)
 	require.Equal(t, 3, pages)
+}
+
+// Money moves between the reading of a balance and that of the entries.
+func TestBalanceAndStatementOfOneMoment(t *testing.T) {
+	b := setup(t, txn.Config{})
+	id := b.customer(t, 1000)
+	for _, level := range isolations {
+		var balance, sum money.Minor
+		pages := 0
+		err := txn.WithReadTx(t.Context(), b.db, txn.Options{Label: "test: read", Isolation: level}, func(ctx context.Context, rx *txn.ReadTx) (err error) {
+			if balance, err = account.Balance(ctx, rx, id); err != nil {
+				return err
+			}
+			for r := (account.StatementRequest{Account: id, Limit: 1}); ; pages++ {
+				_, err := account.Deposit(txn.Detach(ctx), b.db, account.DepositRequest{Account: id, Amount: 5, Key: fmt.Sprint(level, pages)})
+				if err != nil {
+					return err
+				}
+				page, err := account.Statement(ctx, rx, r)
+				if err != nil {
+					return err
+				}
+				for _, e := range page.Entries {
+					sum += e.Amount
+				}
+				if page.Next == 0 {
+					return nil
+				}
+				r.Before = page.Next
+			}
+		})
+		require.NoError(t, err, level)
+		if level == txn.ReadCommitted {
+			require.Equal(t, balance+5, sum, "the first page begins with the deposit made meanwhile")
+		} else {
+			require.Equal(t, balance, sum, level)
+		}
+	}
 }
 
 func TestStatementLimits(t *testing.T) {

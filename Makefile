@@ -1,0 +1,61 @@
+# Works with GNU make from 3.81 on. What a target needs besides Go it finds or fetches by
+# itself: see txn/txntest/pgserver for PostgreSQL.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test generate verify lint fmt bench
+
+# Every folder with a go.mod is a module with a make of its own: go's ./... ends where the
+# next module begins.
+MODULES := $(sort $(patsubst %/go.mod,%,$(shell find . -name go.mod ! -path '*/testdata/*' ! -path '*/.*/*')))
+
+# Without a C compiler all works as well, but for the race detector; sqlc's parser is then
+# WebAssembly, which is slower.
+export CGO_ENABLED := $(shell set -- $$(go env CC); \
+	test "$$(go env CGO_ENABLED)" = 1 && command -v "$$1" >/dev/null && echo 1 || echo 0)
+RACE := $(if $(filter 1,$(CGO_ENABLED)),-race)
+
+# For the tests of one package.
+TIMEOUT ?= 10m
+
+# Its version must understand the Go version in go.mod. It is in no go.mod: it would raise
+# what the modules require.
+STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+BENCH     ?= .
+BENCHTIME ?= 1s
+COUNT     ?= 1
+
+# each runs a command in every module, goes on after a failure, and fails at the end.
+define each
+@status=0; for m in $(MODULES); do \
+	echo "$$m: $(1)"; (cd $$m && $(1)) || status=1; \
+done; exit $$status
+endef
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## move money under load and faults on a server of its own, and show the sums
+	go run ./cmd/interlock demo
+
+test: ## run the tests of all modules, on PostgreSQL servers of their own
+	$(call each,go test $(RACE) -timeout $(TIMEOUT) ./...)
+
+generate: ## write what is generated from schema/ and queries/
+	go run ./cmd/interlock-gen generate
+
+verify: ## fail if a generated file is not what would be generated
+	go run ./cmd/interlock-gen verify
+
+lint: ## check format, vet, staticcheck, and the modules' files
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not as gofmt writes it:"; echo "$$unformatted"; exit 1; fi
+	$(call each,go vet ./...)
+	$(call each,$(STATICCHECK) ./...)
+	$(call each,go mod tidy -diff)
+	$(call each,go mod verify)
+
+fmt: ## format all Go files
+	gofmt -w .
+
+bench: ## run the benchmarks (BENCH=pattern BENCHTIME=1s COUNT=1)
+	cd bench && go test -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(COUNT) -timeout 1h

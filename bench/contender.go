@@ -1,0 +1,161 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/interlock-go/interlock/db/money"
+	"github.com/interlock-go/interlock/service/account"
+	"github.com/interlock-go/interlock/txn"
+)
+
+// A transfer moves money between two accounts, in a transaction of its own.
+type transfer func(ctx context.Context, from, to, amount int64) error
+
+// A contender is a way to write the transfer.
+type contender struct {
+	name string
+
+	// books: it is the reference application's transfer, on its tables. The others have the
+	// table wallets, and do no more than lock, look and move.
+	books bool
+
+	// open connects to a database with at most conns connections. Statements are prepared
+	// and kept where the contender can.
+	open func(ctx context.Context, url string, conns int) (t transfer, done func(), err error)
+
+	refusal error // what the transfer returns when there is too little money
+}
+
+// contenders begin with the one that the others are compared with.
+var contenders = []contender{
+	{name: "raw", open: openRaw, refusal: errFunds},
+	{name: "begintxfunc", open: openBeginTxFunc, refusal: errFunds},
+	{name: "interlock", open: openInterlock, refusal: errFunds},
+	{name: "generated", open: openGenerated, refusal: account.ErrInsufficientFunds, books: true},
+	{name: "gorm", open: openGORM, refusal: errFunds},
+	{name: "bun", open: openBun, refusal: errFunds},
+}
+
+// errFunds is returned when there is too little money in the account that is to give.
+var errFunds = errors.New("bench: insufficient funds")
+
+// sender is what pgx's and Interlock's transactions have in common.
+type sender interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// move is the transfer in four statements. The ones who write SQL share it, so that they
+// differ in the transaction around it alone. The accounts are locked in the order of their
+// ids.
+func move(ctx context.Context, tx sender, from, to, amount int64) error {
+	for _, id := range [2]int64{min(from, to), max(from, to)} {
+		var balance int64
+		err := tx.QueryRow(ctx, "select balance from wallets where id = $1 for no key update", id).Scan(&balance)
+		if err != nil {
+			return err
+		}
+		if id == from && balance < amount {
+			return errFunds
+		}
+	}
+	if err := add(ctx, tx, from, -amount); err != nil {
+		return err
+	}
+	return add(ctx, tx, to, amount)
+}
+
+func add(ctx context.Context, tx sender, id, amount int64) error {
+	tag, err := tx.Exec(ctx, "update wallets set balance = balance + $2 where id = $1", id, amount)
+	if err != nil {
+		return err
+	}
+	return single(tag.RowsAffected())
+}
+
+// single refuses an update that did not change one row.
+func single(rows int64) error {
+	if rows != 1 {
+		return fmt.Errorf("bench: an update changed %d rows", rows)
+	}
+	return nil
+}
+
+func openRaw(ctx context.Context, url string, conns int) (transfer, func(), error) {
+	pool, err := openPool(ctx, url, conns)
+	if err != nil {
+		return nil, nil, err
+	}
+	return func(ctx context.Context, from, to, amount int64) error {
+		tx, err := pool.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = tx.Rollback(ctx) }()
+		if err := move(ctx, tx, from, to, amount); err != nil {
+			return err
+		}
+		return tx.Commit(ctx)
+	}, pool.Close, nil
+}
+
+func openBeginTxFunc(ctx context.Context, url string, conns int) (transfer, func(), error) {
+	pool, err := openPool(ctx, url, conns)
+	if err != nil {
+		return nil, nil, err
+	}
+	return func(ctx context.Context, from, to, amount int64) error {
+		return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+			return move(ctx, tx, from, to, amount)
+		})
+	}, pool.Close, nil
+}
+
+func openInterlock(ctx context.Context, url string, conns int) (transfer, func(), error) {
+	pool, err := openPool(ctx, url, conns, txn.ConfigurePool)
+	if err != nil {
+		return nil, nil, err
+	}
+	d := txn.New(pool, txn.Config{})
+	return func(ctx context.Context, from, to, amount int64) error {
+		return txn.WithTx(ctx, d, txn.Options{Label: "transfer"}, func(ctx context.Context, tx *txn.Tx) error {
+			return move(ctx, tx, from, to, amount)
+		})
+	}, d.Close, nil
+}
+
+// openGenerated is the transfer as the reference application has it: two statements, which
+// also keep a ledger, check the accounts' status, and recognise a request sent twice.
+func openGenerated(ctx context.Context, url string, conns int) (transfer, func(), error) {
+	pool, err := openPool(ctx, url, conns, txn.ConfigurePool)
+	if err != nil {
+		return nil, nil, err
+	}
+	d := txn.New(pool, txn.Config{})
+	var requests atomic.Int64
+	return func(ctx context.Context, from, to, amount int64) error {
+		_, err := account.Transfer(ctx, d, account.TransferRequest{
+			From: from, To: to, Amount: money.Minor(amount), Key: fmt.Sprintf("bench-%d", requests.Add(1)),
+		})
+		return err
+	}, d.Close, nil
+}
+
+func openPool(ctx context.Context, url string, conns int, configure ...func(*pgxpool.Config)) (*pgxpool.Pool, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	cfg.MaxConns = int32(conns)
+	for _, f := range configure {
+		f(cfg)
+	}
+	return pgxpool.NewWithConfig(ctx, cfg)
+}

@@ -1,0 +1,160 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestContendersMoveMoney keeps a contender from being quick by doing less.
+func TestContendersMoveMoney(t *testing.T) {
+	t.Parallel()
+	for _, c := range contenders {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			const clerks = 4
+			f := setup(t, c, 0, clerks)
+			a, b := f.accounts[0], f.accounts[1]
+			require.NoError(t, f.transfer(t.Context(), a, b, 300))
+			require.Equal(t, [2]int64{700, 1300}, f.balances(t))
+			require.NoError(t, f.transfer(t.Context(), b, a, 1300))
+			require.Equal(t, [2]int64{2000, 0}, f.balances(t))
+			require.ErrorIs(t, f.transfer(t.Context(), b, a, 1), c.refusal)
+			require.ErrorIs(t, f.transfer(t.Context(), a, b, 2001), c.refusal)
+			require.Equal(t, [2]int64{2000, 0}, f.balances(t))
+
+			// Both directions at once: none deadlocks, none is lost.
+			require.NoError(t, f.transfer(t.Context(), a, b, opening))
+			var all sync.WaitGroup
+			errs := make([]error, clerks)
+			for i := range clerks {
+				all.Go(func() {
+					for range 25 {
+						errs[i] = errors.Join(errs[i], f.transfer(t.Context(), f.accounts[i%2], f.accounts[(i+1)%2], int64(i+1)))
+					}
+				})
+			}
+			all.Wait()
+			require.NoError(t, errors.Join(errs...))
+			require.Equal(t, [2]int64{opening + 50, opening - 50}, f.balances(t))
+		})
+	}
+}
+
+// TestRoundTrips checks the wire's count where it is known: raw waits for BEGIN, four
+// statements and COMMIT. Nobody needs more than that.
+func TestRoundTrips(t *testing.T) {
+	t.Parallel()
+	for _, c := range contenders {
+		for _, latency := range []time.Duration{0, time.Millisecond} {
+			t.Run(fmt.Sprintf("%s at %s", c.name, latency), func(t *testing.T) {
+				t.Parallel()
+				f := setup(t, c, latency, 1)
+				f.warm(t, 1)
+				f.wire.Trips.Store(0)
+				start := time.Now()
+				require.NoError(t, f.swing(t.Context(), 0))
+				took, trips := time.Since(start), f.wire.Trips.Load()
+				require.GreaterOrEqual(t, took, time.Duration(2*trips)*latency)
+				require.LessOrEqual(t, trips, int64(6))
+				if c.name == "raw" {
+					require.EqualValues(t, 6, trips)
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkTransfer runs one transfer at a time.
+func BenchmarkTransfer(b *testing.B) {
+	for _, latency := range distances(b) {
+		for _, c := range contenders {
+			b.Run(fmt.Sprintf("latency=%s/contender=%s", latency, c.name), func(b *testing.B) {
+				f := setup(b, c, latency, 1)
+				f.warm(b, 1)
+				b.ReportAllocs()
+				n := 0
+				f.wire.Trips.Store(0)
+				for b.Loop() {
+					if err := f.swing(b.Context(), n); err != nil {
+						b.Fatal(err)
+					}
+					n++
+				}
+				b.ReportMetric(float64(f.wire.Trips.Load())/float64(n), "rt/op")
+			})
+		}
+	}
+}
+
+// BenchmarkHotAccounts runs transfers between the same two accounts from 16 goroutines: each
+// waits for the others' locks, which are held for as long as a transaction lasts.
+func BenchmarkHotAccounts(b *testing.B) {
+	const clerks = 16
+	for _, latency := range distances(b) {
+		for _, c := range contenders {
+			b.Run(fmt.Sprintf("latency=%s/contender=%s", latency, c.name), func(b *testing.B) {
+				f := setup(b, c, latency, clerks)
+				f.warm(b, clerks)
+				var turn atomic.Int64
+				var all sync.WaitGroup
+				errs := make([]error, clerks)
+				f.wire.Trips.Store(0)
+				b.ResetTimer()
+				for i := range clerks {
+					all.Go(func() {
+						for n := turn.Add(1); n <= int64(b.N) && errs[i] == nil; n = turn.Add(1) {
+							errs[i] = f.swing(b.Context(), int(n))
+						}
+					})
+				}
+				all.Wait()
+				b.StopTimer()
+				require.NoError(b, errors.Join(errs...))
+				b.ReportMetric(float64(f.wire.Trips.Load())/float64(b.N), "rt/op")
+			})
+		}
+	}
+}
+
+// BenchmarkRatio lets the contenders take turns, so that whatever else the machine does hits
+// all alike, and reports the median time of each over that of raw.
+func BenchmarkRatio(b *testing.B) {
+	for _, latency := range distances(b) {
+		b.Run(fmt.Sprintf("latency=%s", latency), func(b *testing.B) {
+			fixtures := make([]*fixture, len(contenders))
+			for i, c := range contenders {
+				fixtures[i] = setup(b, c, latency, 1)
+				fixtures[i].warm(b, 1)
+			}
+			times := make([][]time.Duration, len(contenders))
+			n := 0
+			for b.Loop() {
+				for i := range fixtures {
+					who := (n + i) % len(fixtures) // nobody is always after the same one
+					start := time.Now()
+					if err := fixtures[who].swing(b.Context(), n); err != nil {
+						b.Fatal(err)
+					}
+					times[who] = append(times[who], time.Since(start))
+				}
+				n++
+			}
+			b.ReportMetric(0, "ns/op") // all together: of no meaning
+			for i, c := range contenders[1:] {
+				b.ReportMetric(float64(median(times[i+1]))/float64(median(times[0])), c.name+"/raw")
+			}
+		})
+	}
+}
+
+func median(d []time.Duration) time.Duration {
+	slices.Sort(d)
+	return d[len(d)/2]
+}
