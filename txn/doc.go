@@ -39,6 +39,18 @@
 // function ignores the error. A part that may fail alone is a [Tx.Savepoint]. Only the
 // outermost call retries.
 //
+// # Statements that need no answer
+//
+// [Tx.Queue] keeps a statement back and sends it with the next one that needs an answer, or
+// with COMMIT; its answer is a [Pending]. Queue the last writes of a transaction, and they
+// cost nothing. If everything is queued, the whole transaction is one round trip.
+//
+// # After COMMIT
+//
+// What the outside world must not see before the work is committed belongs into
+// [Tx.AfterCommit]. Its failure is a *[HookError], which says that the transaction is
+// committed.
+//
 // # Errors
 //
 // The function's own errors come back unchanged. Conditions have sentinels ([ErrNotFound],
@@ -47,8 +59,15 @@
 // The first error that made a transaction fail is the one reported, also when the function
 // dropped it.
 //
-// [CommitUnknownError] is the one to treat apart: the connection was lost between COMMIT and
-// its answer. Such a call is never repeated.
+// # A COMMIT whose answer is lost
+//
+// If the connection breaks between COMMIT and its answer, the transaction may be committed
+// or not. The server is asked, on another connection: by the transaction's id, which came
+// beside its first write, or by Options.IdempotencyKey. So the call returns nil if it was
+// committed, and is repeated if it was not. What cannot be found out is a
+// *[CommitUnknownError], and such a call is never repeated. By its id a transaction is found
+// only if its first write was sent before COMMIT, and only on the server it ran on, as long
+// as that was not restarted; a key's answer has no such limits.
 //
 // # Cancellation
 //
@@ -59,7 +78,13 @@
 //
 // # Costs
 //
-// A function that sends nothing costs no round trip and no connection. Else BEGIN with its
-// settings is one round trip, COMMIT another; a savepoint costs one at its begin and one at
-// its end.
+// A function that sends nothing costs no round trip and no connection. BEGIN with all its
+// settings and locks, savepoints, and queued statements travel with the next statement that
+// needs an answer: n such statements cost n+1 round trips, the last being COMMIT. Undoing a
+// savepoint costs one, and so does a rollback. A statement that is new to its connection
+// costs one more, once, as with pgx.
+//
+// Three consequences show. Errors of BEGIN come from the first statement. The transaction's
+// time (now()) is that of its first statement. And until then the server shows the session
+// as idle, not as idle in a transaction.
 package txn

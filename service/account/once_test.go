@@ -193,12 +193,12 @@ func (c *breakable) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// What became of a COMMIT whose answer was lost nobody knows; the caller sends the request
-// again, and the money has moved once.
+// Where nobody asks what became of a COMMIT whose answer was lost, the caller sends the
+// request again, and the money has moved once.
 func TestLostCommit(t *testing.T) {
 	b := setup(t, txn.Config{})
 	var w wire
-	d := txn.New(b.Pool(t, txn.ConfigurePool, w.configure), txn.Config{})
+	d := txn.New(b.Pool(t, txn.ConfigurePool, w.configure), txn.Config{ResolveCommits: txn.ResolveNever})
 	from, to := b.customer(t, 1000), b.customer(t, 1000)
 	for kind, send := range map[string]func(key string) (account.Receipt, error){
 		"transfer": func(key string) (account.Receipt, error) {
@@ -248,7 +248,7 @@ func TestLostSignUp(t *testing.T) {
 	require.EqualValues(t, 2000, fromTable[int64](t, b, "select sum(balance)::bigint from naive.users where email = 'eve@example.com'"))
 
 	var w wire
-	d := txn.New(b.Pool(t, txn.ConfigurePool, w.configure), txn.Config{})
+	d := txn.New(b.Pool(t, txn.ConfigurePool, w.configure), txn.Config{ResolveCommits: txn.ResolveNever})
 	for moment, armed := range map[string]*atomic.Bool{"before": &w.before, "after": &w.after} {
 		r := account.SignUpRequest{Email: moment + "@example.com", Name: "Eve"}
 		armed.Store(true)
