@@ -5,6 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/interlock-go/interlock/txn"
 )
@@ -118,4 +123,298 @@ func ExampleWithTx_swallowed() {
 
 	// Output:
 	// true 23502
+}
+
+// Writes that need no answer are queued: they travel with COMMIT.
+func ExampleTx_Queue() {
+	ctx := context.Background()
+	d, done := exampleDB()
+	defer done()
+
+	errTaken := errors.New("the address is taken")
+	signUp := func(email string) error {
+		return txn.WithTx(ctx, d, txn.Options{Label: "sign-up"}, func(ctx context.Context, tx *txn.Tx) error {
+			tx.Queue("insert into users (email) values ($1)", email).OnError(func(err error) error {
+				if txn.ConstraintName(err) == "users_email_key" {
+					return errTaken
+				}
+				return err
+			})
+			return nil
+		})
+	}
+	fmt.Println(signUp("ada@example.com"))
+	fmt.Println(errors.Is(signUp("ada@example.com"), errTaken))
+
+	// Output:
+	// <nil>
+	// true
+}
+
+// Answers of different queries come in one round trip.
+func ExamplePending() {
+	ctx := context.Background()
+	d, done := exampleDB()
+	defer done()
+
+	err := txn.WithTx(ctx, d, txn.Options{Label: "import"}, func(ctx context.Context, tx *txn.Tx) error {
+		ada := tx.Queue("insert into users (email) values ('ada@example.com')")
+		_, err := ada.Value()
+		fmt.Println(errors.Is(err, txn.ErrPending))
+
+		if err := tx.Flush(ctx); err != nil {
+			return err
+		}
+		tag, err := ada.Value()
+		fmt.Println(tag, err)
+		return nil
+	})
+	fmt.Println(err)
+
+	// Output:
+	// true
+	// INSERT 0 1 <nil>
+	// <nil>
+}
+
+// What the world must not hear of too early waits for COMMIT.
+func ExampleTx_AfterCommit() {
+	ctx := context.Background()
+	d, done := exampleDB()
+	defer done()
+
+	signUp := func(email string, opening int64) error {
+		return txn.WithTx(ctx, d, txn.Options{Label: "sign-up"}, func(ctx context.Context, tx *txn.Tx) error {
+			tx.AfterCommit(func(context.Context) error {
+				fmt.Println("welcome,", email)
+				return nil
+			})
+			tx.AfterRollback(func(_ context.Context, err error) {
+				fmt.Println("sorry,", email, txn.SQLState(err))
+			})
+			tx.Queue("insert into users (email) values ($1)", email)
+			tx.Queue("insert into wallets (user_id, balance) select id, $2 from users where email = $1", email, opening)
+			return nil
+		})
+	}
+	_ = signUp("ada@example.com", 100)
+	_ = signUp("bob@example.com", -1)
+
+	// Output:
+	// welcome, ada@example.com
+	// sorry, bob@example.com 23514
+}
+
+// BeforeCommit may still say no.
+func ExampleTx_BeforeCommit() {
+	ctx := context.Background()
+	d, done := exampleDB()
+	defer done()
+
+	err := txn.WithTx(ctx, d, txn.Options{Label: "import"}, func(ctx context.Context, tx *txn.Tx) error {
+		tx.BeforeCommit(func(ctx context.Context, tx *txn.Tx) error {
+			var users int
+			if err := tx.QueryRow(ctx, "select count(*) from users").Scan(&users); err != nil {
+				return err
+			}
+			if users > 1 {
+				return fmt.Errorf("%d users are too many", users)
+			}
+			return nil
+		})
+		_, err := tx.Exec(ctx, "insert into users (email) values ('ada@example.com'), ('bob@example.com')")
+		return err
+	})
+	fmt.Println(err)
+
+	// Output:
+	// 2 users are too many
+}
+
+// A repeatable read behind an advisory lock sees what the lock's last holder did.
+func ExampleOptions_locks() {
+	ctx := context.Background()
+	d, done := exampleDB()
+	defer done()
+
+	opts := txn.Options{
+		Label:       "close the month",
+		Isolation:   txn.RepeatableRead,
+		Locks:       []txn.Key{txn.NewKey("month", 2026, 11)},
+		LockTimeout: time.Second,
+	}
+	err := txn.WithTx(ctx, d, opts, func(ctx context.Context, tx *txn.Tx) error {
+		_, err := tx.Exec(ctx, "insert into users (email) values ('ada@example.com')")
+		return err
+	})
+	fmt.Println(err)
+
+	// Output:
+	// <nil>
+}
+
+// With an idempotency key the same work is done once, however often it is asked for.
+func ExampleOptions_idempotencyKey() {
+	ctx := context.Background()
+	d, done := exampleDB()
+	defer done()
+
+	pay := func(key string, amount int64) error {
+		opts := txn.Options{Label: "pay", IdempotencyKey: key, Fingerprint: fmt.Sprint(amount)}
+		return txn.WithTx(ctx, d, opts, func(ctx context.Context, tx *txn.Tx) error {
+			tx.Queue("insert into users (email) values ('ada@example.com')")
+			return nil
+		})
+	}
+	fmt.Println(pay("invoice 7", 100))
+	fmt.Println(errors.Is(pay("invoice 7", 100), txn.ErrAlreadyCommitted))
+	fmt.Println(errors.Is(pay("invoice 7", 250), txn.ErrKeyReused))
+
+	// Output:
+	// <nil>
+	// true
+	// true
+}
+
+// Settings hold for one transaction: a tenant for row-level security, for instance.
+func ExampleConfig_settingsFrom() {
+	type tenantKey struct{}
+	d, done := exampleDB(func(cfg *txn.Config) {
+		cfg.SettingsFrom = func(ctx context.Context) map[string]string {
+			tenant, _ := ctx.Value(tenantKey{}).(string)
+			return map[string]string{"app.tenant": tenant}
+		}
+	})
+	defer done()
+
+	ctx := context.WithValue(context.Background(), tenantKey{}, "north")
+	tenant, err := txn.WithReadTxValue(ctx, d, txn.Options{Label: "report"}, func(ctx context.Context, rx *txn.ReadTx) (tenant string, err error) {
+		err = rx.QueryRow(ctx, "select current_setting('app.tenant')").Scan(&tenant)
+		return tenant, err
+	})
+	fmt.Println(tenant, err)
+
+	// Output:
+	// north <nil>
+}
+
+// Only one at a time may do it; the others do something else.
+func ExampleTx_TryAdvisoryLock() {
+	ctx := context.Background()
+	d, done := exampleDB()
+	defer done()
+
+	err := txn.WithTx(ctx, d, txn.Options{Label: "clean up"}, func(ctx context.Context, tx *txn.Tx) error {
+		granted, err := tx.TryAdvisoryLock(ctx, txn.NewKey("clean up"))
+		fmt.Println(granted)
+		return err
+	})
+	fmt.Println(err)
+
+	// Output:
+	// true
+	// <nil>
+}
+
+// A transaction that other code began takes part.
+func ExampleJoin() {
+	ctx := context.Background()
+	d, done := exampleDB()
+	defer done()
+
+	create := func(ctx context.Context, t txn.Transactor, email string) error {
+		return txn.WithTx(ctx, t, txn.Options{Label: "create"}, func(ctx context.Context, tx *txn.Tx) error {
+			tx.Queue("insert into users (email) values ($1)", email)
+			return nil
+		})
+	}
+	err := pgx.BeginFunc(ctx, d.Pool(), func(legacy pgx.Tx) error {
+		j := txn.Join(legacy, txn.Options{Label: "legacy"})
+		if err := create(ctx, j.Tx(), "ada@example.com"); err != nil {
+			return err
+		}
+		return j.Finish(ctx) // sends what is queued
+	})
+	fmt.Println(err)
+
+	// Output:
+	// <nil>
+}
+
+// For a write by hand, how many rows it hit is asked, not assumed.
+func ExampleExpectVersion() {
+	ctx := context.Background()
+	d, done := exampleDB()
+	defer done()
+
+	rename := func(id, version int64, email string) error {
+		return txn.WithTx(ctx, d, txn.Options{Label: "rename"}, func(ctx context.Context, tx *txn.Tx) error {
+			tag, err := tx.Exec(ctx, "update users set email = $3, version = version + 1 where id = $1 and version = $2", id, version, email)
+			if err != nil {
+				return err
+			}
+			return txn.ExpectVersion(ctx, tx, tag, "select from users where id = $1", id)
+		})
+	}
+	_, err := d.Pool().Exec(ctx, "insert into users (email) values ('ada@example.com')")
+	fmt.Println(err)
+	fmt.Println(rename(1, 1, "countess@example.com"))
+	fmt.Println(errors.Is(rename(1, 1, "lovelace@example.com"), txn.ErrStale))
+	fmt.Println(errors.Is(rename(2, 1, "lovelace@example.com"), txn.ErrNotFound))
+
+	// Output:
+	// <nil>
+	// <nil>
+	// true
+	// true
+}
+
+// Independent work inside a transaction is said to be so.
+func ExampleDetach() {
+	ctx := context.Background()
+	d, done := exampleDB()
+	defer done()
+
+	audit := func(ctx context.Context, text string) error {
+		return txn.WithTx(ctx, d, txn.Options{Label: "audit"}, func(ctx context.Context, tx *txn.Tx) error {
+			tx.Queue("insert into users (email) values ($1)", text)
+			return nil
+		})
+	}
+	err := txn.WithTx(ctx, d, txn.Options{Label: "work"}, func(ctx context.Context, tx *txn.Tx) error {
+		fmt.Println(errors.Is(audit(ctx, "a@example.com"), txn.ErrNestedDB))
+		fmt.Println(audit(txn.Detach(ctx), "b@example.com"))
+		return errors.New("undone")
+	})
+	fmt.Println(err)
+
+	// Output:
+	// true
+	// <nil>
+	// undone
+}
+
+// One record a transaction, in the program's own log.
+func ExampleNewSlogObserver() {
+	ctx := context.Background()
+	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+		Level: slog.LevelDebug,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			switch a.Key {
+			case slog.TimeKey, "pid", "duration": // differ from run to run
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))
+	d, done := exampleDB(func(cfg *txn.Config) { cfg.Observers = []txn.Observer{txn.NewSlogObserver(logger)} })
+	defer done()
+
+	_ = txn.WithTx(ctx, d, txn.Options{Label: "sign-up"}, func(ctx context.Context, tx *txn.Tx) error {
+		tx.Queue("insert into users (email) values ('ada@example.com')")
+		return nil
+	})
+
+	// Output:
+	// level=DEBUG msg=transaction label=sign-up attempts=1 outcome=committed statements=1 round_trips=1 savepoints=0
 }

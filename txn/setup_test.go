@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io/fs"
 	"log"
 	"strings"
 	"testing"
@@ -85,7 +86,7 @@ func ask[T any](t *testing.T, ctx context.Context, r txn.Reads, sql string, args
 }
 
 // exampleDB is a DB for examples, which have no testing.T, on a database of its own.
-func exampleDB() (d *txn.DB, done func()) {
+func exampleDB(configure ...func(*txn.Config)) (d *txn.DB, done func()) {
 	ctx := context.Background()
 	server, err := pgserver.Shared(ctx)
 	if err != nil {
@@ -106,10 +107,20 @@ func exampleDB() (d *txn.DB, done func()) {
 	name := "example_" + strings.ToLower(rand.Text())
 	run(server.AdminURL("postgres"), "create database "+name+" owner "+pgserver.OwnerRole)
 	run(server.OwnerURL(name), `
-		create table users (id bigint generated always as identity primary key, email text not null unique);
+		create table users (
+			id      bigint generated always as identity primary key,
+			email   text not null unique,
+			version bigint not null default 1
+		);
 		create table wallets (user_id bigint primary key references users, balance bigint not null check (balance >= 0));
-		grant select, insert, update on users, wallets to `+pgserver.AppRole)
-	d, err = txn.Open(ctx, server.AppURL(name), txn.Config{})
+		grant select, insert, update on users, wallets to `+pgserver.AppRole, commitTokenTable(), `
+		grant usage on schema interlock to `+pgserver.AppRole+`;
+		grant select, insert, update, delete on interlock.commit_token to `+pgserver.AppRole)
+	cfg := txn.Config{}
+	for _, f := range configure {
+		f(&cfg)
+	}
+	d, err = txn.Open(ctx, server.AppURL(name), cfg)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -117,4 +128,14 @@ func exampleDB() (d *txn.DB, done func()) {
 		d.Close()
 		run(server.AdminURL("postgres"), "drop database "+name+" with (force)")
 	}
+}
+
+// commitTokenTable makes the table of idempotency keys.
+func commitTokenTable() string {
+	text, err := fs.ReadFile(txn.Migrations, "00001_commit_token.sql")
+	if err != nil {
+		log.Fatal(err)
+	}
+	up, _, _ := strings.Cut(string(text), "-- +goose Down")
+	return up
 }
