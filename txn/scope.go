@@ -15,6 +15,8 @@ type scope struct {
 	label string
 	depth int // savepoints around it
 	ended atomic.Bool
+
+	contains bool // what joins on this handle runs in a savepoint; for tests
 }
 
 // finish makes the handle unusable. t.mu is held, so that no statement is under way.
@@ -57,6 +59,11 @@ func (s *scope) usable() error {
 // writing fn makes the transaction rollback-only, so that no caller can commit half of what
 // was asked; one of a reading fn changes nothing, unless the server failed.
 func (s *scope) join(ctx context.Context, opts Options, readOnly bool, fn func(context.Context, *scope) error) (err error) {
+	if s != nil && s.contains {
+		return s.savepoint(ctx, func(ctx context.Context, inner *scope) error {
+			return inner.join(ctx, opts, readOnly, fn)
+		})
+	}
 	t, err := s.enter()
 	if err != nil {
 		return err
