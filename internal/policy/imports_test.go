@@ -61,6 +61,7 @@ const policy = `
 
 	internal/testschema   : pgx, goose, schema, txn/txntest, testing
 	internal/policy       : | pgx, modfile, zip, db, txn
+	internal/readme       : | txn/txntest
 `
 
 // others are the packages in policy that are not the repository's. A path stands for what is
