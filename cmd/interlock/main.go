@@ -1,4 +1,4 @@
-// Interlock runs the reference application: its migrations.
+// Interlock runs the reference application: its demonstration and its migrations.
 package main
 
 import (

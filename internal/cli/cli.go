@@ -1,4 +1,7 @@
 // Package cli is the command interlock: what talks to a database.
+//
+// Its demonstration doubles as an example of a program on top of the services: stage.go and
+// load.go are how such a program opens its database and calls a service under load.
 package cli
 
 import (
@@ -38,7 +41,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	return run(ctx, rootCommand(), args, stdout, stderr)
+	return run(ctx, rootCommand(&demo{}), args, stdout, stderr)
 }
 
 func run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer) int {
@@ -60,24 +63,26 @@ func run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 	return exitError
 }
 
-func rootCommand() *cobra.Command {
+func rootCommand(d *demo) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "interlock",
-		Short: "Typed transactions for PostgreSQL: migrations",
-		Long: `Interlock runs the reference application of the transaction layer: migrate brings a
-database to the application's schema.
+		Short: "Typed transactions for PostgreSQL: demonstration and migrations",
+		Long: `Interlock runs the reference application of the transaction layer: demo shows the
+layer at work under load and faults, migrate brings a database to the application's
+schema.
 
 Results go to standard output, everything else to standard error.
 
 Exit codes: 0 done, 1 failed or interrupted, 2 wrong usage (nothing was done).`,
-		Example: `  interlock migrate up --database-url postgres://owner@db.example.com/shop`,
+		Example: `  interlock demo
+  interlock migrate up --database-url postgres://owner@db.example.com/shop`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(migrateCommand())
+	root.AddCommand(demoCommand(d), migrateCommand())
 	asUsage(root)
 	return root
 }
