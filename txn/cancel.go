@@ -29,6 +29,7 @@ func ConfigurePool(cfg *pgxpool.Config) {
 		return h
 	}
 	prepare := cfg.PrepareConn
+	//lint:ignore SA1019 deprecated, but whoever still sets it must not lose it
 	if old := cfg.BeforeAcquire; prepare == nil && old != nil {
 		prepare = func(ctx context.Context, c *pgx.Conn) (bool, error) { return old(ctx, c), nil }
 	}

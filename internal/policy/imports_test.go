@@ -34,7 +34,7 @@ const policy = `
 	# The reference application. Only the generated package sees what binds queries to
 	# handles, and what sqlc wrote. Services have no pgx, and do not import one another.
 
-	.                     :
+	.                     : uuid, decimal
 	schema                : | pgx, goose, txn, txn/txntest, internal/testschema
 	db                    : pgx, txn, txn/sqlcbind, db/internal/sqlcgen, db/money
 	db/internal/sqlcgen   : pgx, uuid, decimal, db/money
@@ -44,7 +44,7 @@ const policy = `
 	# The command, which puts everything together.
 
 	cmd/interlock         : internal/cli
-	internal/cli          : pgx, goose, cobra, term, txn, txn/txntest/pgserver, schema, db, db/money,
+	internal/cli          : pgx, goose, cobra, txn, txn/txntest/pgserver, schema, db, db/money,
 	                        service/* | txn/txntest, internal/testschema
 
 	# The generator. It knows neither the schema nor the library, which only the text that it
@@ -61,6 +61,7 @@ const policy = `
 
 	internal/testschema   : pgx, goose, schema, txn/txntest, testing
 	internal/policy       : | pgx, modfile, zip, db, txn
+	internal/readme       : | txn/txntest
 `
 
 // others are the packages in policy that are not the repository's. A path stands for what is
@@ -72,7 +73,6 @@ var others = map[string]string{
 	"pg_query":       "github.com/pganalyze/pg_query_go/v6",
 	"pg_query in Go": "github.com/wasilibs/go-pgquery",
 	"cobra":          "github.com/spf13/cobra",
-	"term":           "golang.org/x/term",
 	"modfile":        "golang.org/x/mod/modfile",
 	"zip":            "golang.org/x/mod/zip",
 	"yaml":           "gopkg.in/yaml.v3",

@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+
+	"github.com/interlock-go/interlock/service/account"
+	"github.com/interlock-go/interlock/txn"
+)
+
+func first(n int, seed uint64) (all []request) {
+	l := &load{demo: &demo{seed: seed}, accounts: []int64{3, 4, 5, 6, 7}}
+	for r := range l.requests() {
+		if all = append(all, r); len(all) == n {
+			break
+		}
+	}
+	return all
+}
+
+func TestRequestsAreTheSeeds(t *testing.T) {
+	t.Parallel()
+	a := first(2000, 7)
+	require.Equal(t, a, first(2000, 7))
+	require.NotEqual(t, a[1].calls[0][0].Amount, first(2, 8)[1].calls[0][0].Amount)
+
+	keys := map[string]account.TransferRequest{}
+	twice, abandoned, crossed, insufficient := 0, 0, 0, 0
+	for _, r := range a {
+		before := len(keys)
+		for _, call := range r.calls {
+			for _, transfer := range call {
+				if other, ok := keys[transfer.Key]; ok {
+					require.Equal(t, other, transfer, "a key is one transfer's")
+				}
+				keys[transfer.Key] = transfer
+				require.NotEqual(t, transfer.From, transfer.To)
+				require.Positive(t, transfer.Amount)
+			}
+		}
+		require.Equal(t, r.transfers, len(keys)-before)
+		one := r.calls[0][0]
+		switch {
+		case r.transfers == 4:
+			crossed++
+			last := r.calls[1][1]
+			require.ElementsMatch(t, []int64{one.From, one.To}, []int64{last.From, last.To}, "the other way round")
+		case one.Amount > 5*account.WelcomeBonus:
+			insufficient++
+		case len(r.calls) == 2:
+			twice++
+		}
+		if r.abandoned {
+			abandoned++
+		}
+	}
+	for name, share := range map[string][2]int{
+		"crossed": {crossed, percentCrossed}, "insufficient": {insufficient, percentInsufficient},
+		"twice": {twice, percentTwice}, "abandoned": {abandoned, percentAbandoned},
+	} {
+		require.InEpsilon(t, 20*share[1], share[0], 0.4, name)
+	}
+}
+
+func server(code string) error { return &pgconn.PgError{Code: code} }
+
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		repeated bool
+		err      error
+		fate     fate
+		reason   string
+	}{
+		{"committed", false, nil, committed, ""},
+		{"replayed", true, nil, replayed, ""},
+		{"unknown", false, &txn.CommitUnknownError{Err: server("57P01")}, unknown, ""},
+		{"refused", false, fmt.Errorf("call: %w", &account.InsufficientFundsError{}), refused, "insufficient funds"},
+		{"deadlock", false, &txn.RetriesExhaustedError{Err: server("40P01")}, failed, "40P01"},
+		{"killed", false, server("57P01"), failed, "57P01"},
+		{"a constraint", false, server("23514"), unexplained, server("23514").Error()},
+		{"key reused", false, account.ErrKeyReused, unexplained, account.ErrKeyReused.Error()},
+		{"cancelled", false, context.Canceled, unexplained, "context canceled"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, reason := judge(c.repeated, c.err)
+			require.Equal(t, c.fate, f)
+			require.Equal(t, c.reason, reason)
+		})
+	}
+}
+
+func TestTally(t *testing.T) {
+	t.Parallel()
+	one := []account.TransferRequest{{Key: "k"}}
+	tally := newTally()
+	for _, err := range []error{server("57P01"), server("40P01"), server("40P01")} {
+		tally.noteRetry(t.Context(), txn.Retry{Err: err})
+	}
+	require.Equal(t, unknown, tally.note(one, false, false, &txn.CommitUnknownError{Err: errors.New("reset")}, time.Second))
+	require.Equal(t, unknown, tally.note(one, true, false, &txn.CommitUnknownError{Err: server("57P01")}, time.Second))
+	require.Equal(t, replayed, tally.note(one, true, true, nil, time.Second))
+	require.Equal(t, counts{"57P01": 1, "40P01": 2}, tally.retries)
+	require.EqualValues(t, 2, tally.killed.Load())
+	require.EqualValues(t, 1, tally.cut.Load())
+	require.Equal(t, counts{"unknown again": 1, "done before": 1}, repeated(tally.outcomes))
+	require.Equal(t, committed, tally.histories()["k"].fate())
+	require.Empty(t, tally.errors)
+	tally.note(one, false, false, account.ErrKeyReused, time.Second)
+	require.Len(t, tally.errors, 1)
+}
+
+func TestCounts(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "none", counts{}.String())
+	require.Equal(t, "b 3, a 1, c 1", counts{"a": 1, "b": 3, "c": 1}.String())
+	require.Equal(t, 5, counts{"a": 1, "b": 3, "c": 1}.total())
+}
+
+// Faults follow the work, and those that hit nothing are made up for.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	var hit atomic.Int64
+	var strokes []int64
+	done := make(chan struct{})
+	f := &fault{wanted: 4, hit: &hit}
+	f.strike = func(context.Context) (int64, error) {
+		strokes = append(strokes, hit.Load())
+		if len(strokes)%2 == 0 {
+			hit.Add(1)
+		}
+		if f.complete() {
+			close(done)
+		}
+		return 1, nil
+	}
+	for share, due := range map[float64]int64{0: 0, 0.24: 0, 0.25: 1, 0.5: 2, 0.75: 3, 0.97: 4, 1: 4} {
+		require.Equal(t, due, f.due(share), "%v", share)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- f.inflict(ctx, func() float64 { return float64(hit.Load()+1) / 4 }) }()
+	<-done
+	cancel()
+	require.NoError(t, <-ended)
+	require.Equal(t, []int64{0, 0, 1, 1, 2, 2, 3, 3}, strokes)
+	require.EqualValues(t, 8, f.ended.Load())
+
+	broken := &fault{wanted: 1, hit: new(atomic.Int64), strike: func(context.Context) (int64, error) { return 0, errors.New("broken") }}
+	require.EqualError(t, broken.inflict(t.Context(), func() float64 { return 1 }), "broken")
+}
+
+// What is known of a transfer is the best that any of its calls knows.
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	order := []fate{committed, unknown, refused, failed, unexplained}
+	for i, f := range order {
+		for _, other := range order[i:] {
+			h := &history{}
+			h.calls[f]++
+			h.calls[other]++
+			require.Equal(t, f, h.fate(), "%d with %d", f, other)
+		}
+	}
+	h := &history{}
+	h.calls[replayed]++
+	h.calls[unknown]++
+	require.Equal(t, committed, h.fate())
+}

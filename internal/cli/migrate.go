@@ -1,0 +1,299 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
+	"github.com/pressly/goose/v3/lock"
+	"github.com/spf13/cobra"
+
+	"github.com/interlock-go/interlock/schema"
+)
+
+// databaseVariable names the database where no flag does.
+const databaseVariable = "DATABASE_URL"
+
+func migrateCommand() *cobra.Command {
+	m := &migration{}
+	cmd := &cobra.Command{
+		Use:   "migrate",
+		Short: "Migrate a database to the schema of the reference application",
+		Long: `Migrate applies or takes back the migrations that are built into this program, with
+goose, each in a transaction of its own. Before it does anything it prints host and
+database. Several at once wait for one another, for up to five minutes.
+
+The database is the one of --database-url, else of the environment's ` + databaseVariable + `.
+Connect as the role that is to own the tables, and to the server itself: the advisory
+lock that the waiting is done with does not work through a connection pooler in
+transaction mode. Settings of the session may be part of the URL, such as
+?lock_timeout=5s for a database in use.`,
+		Example: `  interlock migrate status --database-url postgres://owner@db.example.com/shop
+  DATABASE_URL=postgres://owner@db.example.com/shop interlock migrate up --json`,
+		RunE: func(*cobra.Command, []string) error {
+			return &usageError{errors.New("migrate: say up, down or status")}
+		},
+	}
+	cmd.PersistentFlags().StringVar(&m.url, "database-url", "", "database to migrate, as a URL or as key=value words (default $"+databaseVariable+")")
+	cmd.PersistentFlags().BoolVar(&m.json, "json", false, "print the result as JSON")
+
+	up := &cobra.Command{
+		Use:   "up",
+		Short: "Apply all migrations that are pending",
+		RunE:  m.command((*migration).up),
+	}
+	down := &cobra.Command{
+		Use:   "down",
+		Short: "Take back the last migration, or all above --to; what its tables hold is lost",
+		RunE:  m.command((*migration).down),
+	}
+	down.Flags().Var(&m.to, "to", "take back all migrations above this version; 0 for all")
+	status := &cobra.Command{
+		Use:   "status",
+		Short: "List the migrations and which are applied; only reads",
+		RunE:  m.command((*migration).status),
+	}
+	cmd.AddCommand(up, down, status)
+	return cmd
+}
+
+// A migration is one run of the command.
+type migration struct {
+	url  string
+	json bool
+	to   target
+
+	db       *sql.DB
+	provider *goose.Provider
+}
+
+// A target is the version to go down to, if one was given.
+type target struct {
+	version int64
+	given   bool
+}
+
+func (t *target) Type() string { return "version" }
+
+func (t *target) String() string {
+	if !t.given {
+		return ""
+	}
+	return strconv.FormatInt(t.version, 10)
+}
+
+func (t *target) Set(s string) error {
+	v, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || v < 0 {
+		return errors.New("not a version: versions are whole numbers from 0")
+	}
+	*t = target{v, true}
+	return nil
+}
+
+// A step is a migration as the command reports it.
+type step struct {
+	Version    int64  `json:"version"`
+	File       string `json:"file"`  // "" for one that this program does not have
+	State      string `json:"state"` // applied, reverted, pending, or unknown: applied, and not in this program
+	DurationMS int64  `json:"duration_ms,omitempty"`
+}
+
+// command runs do against the database that the flags name. What was done is printed also
+// when it failed halfway.
+func (m *migration) command(do func(*migration, context.Context) ([]step, error)) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) (err error) {
+		cfg, err := m.target()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "migrate %s: database %q on %s as %s\n", cmd.Name(), cfg.Database, hosts(cfg), cfg.User)
+		if m.provider, m.db, err = openMigrations(cfg); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, m.db.Close()) }()
+		steps, err := do(m, cmd.Context())
+		if err != nil {
+			err = fmt.Errorf("migrate %s: %w", cmd.Name(), err)
+		}
+		if err != nil && len(steps) == 0 {
+			return err
+		}
+		return errors.Join(err, m.print(cmd.OutOrStdout(), steps))
+	}
+}
+
+func (m *migration) target() (*pgx.ConnConfig, error) {
+	url := cmp.Or(m.url, os.Getenv(databaseVariable))
+	if url == "" {
+		return nil, &usageError{errors.New("migrate: no database: give --database-url or set " + databaseVariable)}
+	}
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil || misread(url) {
+		// While it cannot be parsed, nobody knows where in it the password is, and the parser's
+		// error may quote it.
+		return nil, &usageError{errors.New("migrate: the database URL cannot be parsed (not shown, it may hold a password); " +
+			"it has the form postgres://user:password@host:port/database, special characters percent-encoded")}
+	}
+	return cfg, nil
+}
+
+// misread reports whether a URL has an @ behind the place where the host ends. A password
+// with a slash in it is the likely reason: a part of it would be taken for the name of the
+// database then, and shown.
+func misread(url string) bool {
+	_, rest, isURL := strings.Cut(url, "://")
+	end := strings.IndexAny(rest, "/?#")
+	return isURL && end >= 0 && strings.Contains(rest[end:], "@")
+}
+
+// hosts says where cfg connects to: to the first of several that answers.
+func hosts(cfg *pgx.ConnConfig) string {
+	var all []string
+	add := func(host string, port uint16) {
+		// A host comes twice if it is tried with and without encryption.
+		if h := net.JoinHostPort(host, strconv.Itoa(int(port))); !slices.Contains(all, h) {
+			all = append(all, h)
+		}
+	}
+	add(cfg.Host, cfg.Port)
+	for _, f := range cfg.Fallbacks {
+		add(f.Host, f.Port)
+	}
+	return strings.Join(all, " or ")
+}
+
+// Waiting for another migration: goose's default would look every five seconds only.
+const (
+	lockEverySeconds = 1
+	lockTries        = 300
+)
+
+// openMigrations opens goose on the application's migrations. The caller closes the database.
+func openMigrations(cfg *pgx.ConnConfig) (*goose.Provider, *sql.DB, error) {
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(lockEverySeconds, lockTries))
+	if err != nil {
+		return nil, nil, err
+	}
+	db := stdlib.OpenDB(*cfg)
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, schema.FS, goose.WithSessionLocker(locker))
+	if err != nil {
+		return nil, nil, errors.Join(err, db.Close())
+	}
+	return provider, db, nil
+}
+
+func (m *migration) up(ctx context.Context) ([]step, error) {
+	results, err := m.provider.Up(ctx)
+	return steps("applied", results, err), err
+}
+
+func (m *migration) down(ctx context.Context) ([]step, error) {
+	if m.to.given {
+		results, err := m.provider.DownTo(ctx, m.to.version)
+		return steps("reverted", results, err), err
+	}
+	result, err := m.provider.Down(ctx)
+	switch {
+	case errors.Is(err, goose.ErrNoNextVersion):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return steps("reverted", []*goose.MigrationResult{result}, nil), nil
+}
+
+// status reads goose's table itself: goose would wait for a migration that is running, and
+// create the table where there is none.
+func (m *migration) status(ctx context.Context) ([]step, error) {
+	tx, err := m.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = tx.Rollback() }()
+	applied, err := appliedVersions(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	var list []step
+	for _, source := range m.provider.ListSources() {
+		state := "pending"
+		if i := slices.Index(applied, source.Version); i >= 0 {
+			state = "applied"
+			applied = slices.Delete(applied, i, i+1)
+		}
+		list = append(list, step{Version: source.Version, File: source.Path, State: state})
+	}
+	for _, version := range applied {
+		list = append(list, step{Version: version, State: "unknown"})
+	}
+	slices.SortFunc(list, func(a, b step) int { return cmp.Compare(a.Version, b.Version) })
+	return list, nil
+}
+
+// appliedVersions returns the versions that goose has noted in the database.
+func appliedVersions(ctx context.Context, tx *sql.Tx) ([]int64, error) {
+	store, err := database.NewStore(goose.DialectPostgres, goose.DefaultTablename)
+	if err != nil {
+		return nil, err
+	}
+	var exists bool
+	err = tx.QueryRowContext(ctx, "select to_regclass($1) is not null", store.Tablename()).Scan(&exists)
+	if err != nil || !exists {
+		return nil, err
+	}
+	noted, err := store.ListMigrations(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	var versions []int64
+	for _, n := range noted {
+		if n.Version != 0 { // goose's mark of an empty database
+			versions = append(versions, n.Version)
+		}
+	}
+	return versions, nil
+}
+
+// steps lists what goose did, which is in the error if it failed halfway.
+func steps(state string, results []*goose.MigrationResult, err error) []step {
+	if partial, ok := errors.AsType[*goose.PartialError](err); ok {
+		results = partial.Applied
+	}
+	var list []step
+	for _, r := range results {
+		list = append(list, step{Version: r.Source.Version, File: r.Source.Path, State: state, DurationMS: r.Duration.Milliseconds()})
+	}
+	return list
+}
+
+func (m *migration) print(out io.Writer, list []step) error {
+	if m.json {
+		if list == nil {
+			list = []step{}
+		}
+		return printJSON(out, list)
+	}
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(out, "nothing to do")
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, s := range list {
+		fmt.Fprintf(w, "%d\t%s\t%s\n", s.Version, s.State, cmp.Or(s.File, "(not in this program)"))
+	}
+	return w.Flush()
+}

@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/interlock-go/interlock/service/account"
+)
+
+// wrong returns the names of the sums that are not right.
+func wrong(sums []sum) []string {
+	names := []string{}
+	for _, s := range sums {
+		if !s.Right {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
+const (
+	atMostOnce   = "every request id at most once"
+	exactlyOnce  = "every acknowledged one exactly once"
+	asReported   = "every other one as reported"
+	bothOrNone   = "both transfers of a transaction or none"
+	allExplained = "every error explained by a rule or a fault"
+)
+
+// What the calls say and what the database holds: each kind of lie is seen.
+func TestRequestSums(t *testing.T) {
+	t.Parallel()
+	calls := func(key string, fates ...fate) (all []outcome) {
+		for _, f := range fates {
+			all = append(all, outcome{keys: []string{key}, fate: f})
+		}
+		return all
+	}
+	pair := func(f fate) []outcome { return []outcome{{keys: []string{"a", "b"}, fate: f}} }
+	for _, c := range []struct {
+		name     string
+		outcomes []outcome
+		stored   map[string]int
+		wrong    []string
+	}{
+		{"committed", calls("k", committed), map[string]int{"k": 1}, nil},
+		{"committed, missing", calls("k", committed), nil, []string{exactlyOnce}},
+		{"committed, doubled", calls("k", committed), map[string]int{"k": 2}, []string{atMostOnce, exactlyOnce}},
+		{"sent twice", calls("k", committed, replayed), map[string]int{"k": 1}, nil},
+		{"both say they did it", calls("k", committed, committed), map[string]int{"k": 1}, []string{exactlyOnce}},
+		{"nobody says it did it", calls("k", replayed), map[string]int{"k": 1}, []string{exactlyOnce}},
+		{"replayed, missing", calls("k", committed, replayed), nil, []string{exactlyOnce}},
+		{"the lost one did it", calls("k", unknown, replayed), map[string]int{"k": 1}, nil},
+		{"the lost one did not", calls("k", unknown, committed), map[string]int{"k": 1}, nil},
+		{"unknown, there", calls("k", unknown), map[string]int{"k": 1}, nil},
+		{"unknown, not there", calls("k", unknown), nil, nil},
+		{"unknown, doubled", calls("k", unknown), map[string]int{"k": 2}, []string{atMostOnce}},
+		{"unknown, then given up", calls("k", unknown, failed), map[string]int{"k": 1}, nil},
+		{"refused", calls("k", refused), nil, nil},
+		{"refused, there", calls("k", refused), map[string]int{"k": 1}, []string{asReported}},
+		{"given up, there", calls("k", failed), map[string]int{"k": 1}, []string{asReported}},
+		{"not explained, there", calls("k", unexplained), map[string]int{"k": 1}, []string{asReported}},
+		{"never asked for", calls("k", refused), map[string]int{"other": 1}, []string{asReported}},
+		{"both", pair(committed), map[string]int{"a": 1, "b": 1}, nil},
+		{"both lost", pair(unknown), map[string]int{"a": 1, "b": 1}, nil},
+		{"neither", pair(unknown), nil, nil},
+		{"half", pair(unknown), map[string]int{"b": 1}, []string{bothOrNone}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tally := newTally()
+			tally.outcomes = c.outcomes
+			require.ElementsMatch(t, c.wrong, wrong(requestSums(tally, tally.histories(), books{stored: c.stored})))
+		})
+	}
+	tally := newTally()
+	tally.noteUnexplained(account.ErrKeyReused)
+	require.Equal(t, []string{allExplained}, wrong(requestSums(tally, nil, books{})))
+}
+
+func TestMoneySums(t *testing.T) {
+	t.Parallel()
+	const (
+		constant = "balances constant"
+		ledger   = "ledger equals balances"
+	)
+	right := books{balances: 2 * account.WelcomeBonus, ledger: 2 * account.WelcomeBonus}
+	for _, c := range []struct {
+		name   string
+		change func(*books, *tally)
+		wrong  []string
+	}{
+		{"right", func(*books, *tally) {}, nil},
+		{"money made", func(b *books, _ *tally) { b.balances++; b.ledger++ }, []string{constant}},
+		{"half a transfer seen meanwhile", func(_ *books, t *tally) { t.noteLook(true); t.noteLook(false) }, []string{constant}},
+		{"ledger differs", func(b *books, _ *tally) { b.ledger-- }, []string{ledger}},
+		{"two accounts differ", func(b *books, _ *tally) { b.differing = 2 }, []string{ledger}},
+		{"a transfer does not balance", func(b *books, _ *tally) { b.unbalanced = 1 }, []string{ledger}},
+		{"the whole does not balance", func(b *books, _ *tally) { b.all = 1 }, []string{ledger}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b, tally := right, newTally()
+			c.change(&b, tally)
+			l := &load{accounts: []int64{3, 4}, tally: tally}
+			require.ElementsMatch(t, c.wrong, wrong(l.moneySums(b)))
+		})
+	}
+}
+
+func TestReportForPeople(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	r := &report{
+		Asked: 10, Seconds: 2, Committed: 9, GivenUp: counts{"40P01": 1}, Retries: counts{"40P01": 2, "connection lost": 3},
+		Sums:        []sum{{"first", true, "fine"}, {"second", false, keys{"d", "c", "b", "a"}.String() + " are missing"}},
+		Unexplained: []string{"boom"},
+	}
+	require.NoError(t, r.print(&out))
+	for _, line := range []string{
+		`transfers asked +10 in 2\.0 s, 5 a second`,
+		`  refused +0: none`,
+		`  given up, not done +1: 40P01 deadlock_detected 1$`,
+		`retries +5: connection lost 3, 40P01 deadlock_detected 2`,
+		`first +yes  fine`,
+		`second +NO   4 \(a, b, c, …\) are missing`,
+		`unexplained +boom`,
+	} {
+		require.Regexp(t, `(?m)^`+line, out.String())
+	}
+}
+
+func TestPercentile(t *testing.T) {
+	t.Parallel()
+	hundred := make([]time.Duration, 100)
+	for i := range hundred {
+		hundred[i] = time.Duration(i + 1)
+	}
+	for p, want := range map[float64]time.Duration{0: 1, 0.001: 1, 0.5: 50, 0.95: 95, 0.99: 99, 0.991: 100, 1: 100} {
+		require.Equal(t, want, percentile(hundred, p), "%v", p)
+	}
+	require.Zero(t, percentile(nil, 0.5))
+	require.Equal(t, time.Duration(7), percentile([]time.Duration{7}, 0.5))
+	require.Equal(t, latency{P50: 2, P95: 3, P99: 3, Max: 3}, latencyOf([]time.Duration{3e6, 1e6, 2e6}))
+}
