@@ -80,6 +80,7 @@ func (h *canceller) request(deadline time.Time) {
 	h.sent.Store(true)
 	if err := h.conn.CancelRequest(ctx); err != nil || ctx.Err() != nil {
 		h.condemned.Store(true)
+		_ = h.conn.Conn().SetDeadline(time.Now()) // nothing will stop the statement: leave it
 	}
 }
 

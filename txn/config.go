@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -119,6 +120,11 @@ func Open(ctx context.Context, dsn string, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, dsnError(err)
 	}
+	if strings.Contains(pc.ConnConfig.Database, "@") {
+		// The slash of a password began the path: the rest of it would stand in every message
+		// as the database's name.
+		return nil, errors.New(dsnHint + "its database name has an @; write special characters of the password percent-encoded")
+	}
 	if !cfg.Pooler {
 		ConfigurePool(pc)
 	}
@@ -157,15 +163,16 @@ func (d *DB) Close() {
 	}
 }
 
+const dsnHint = "txn: the connection string cannot be parsed (not shown, it may hold a password): "
+
 // dsnError says what is wrong with a connection string without showing any of it: while it
 // cannot be parsed, nobody knows where in it the password is.
 func dsnError(err error) error {
-	const hint = "txn: the connection string cannot be parsed (not shown, it may hold a password): "
 	if _, ok := errors.AsType[*url.Error](err); ok {
-		return errors.New(hint + "it is not a valid URL; write special characters of the password percent-encoded")
+		return errors.New(dsnHint + "it is not a valid URL; write special characters of the password percent-encoded")
 	}
 	if e, ok := errors.AsType[*strconv.NumError](err); ok {
-		return errors.New(hint + "a number in it is not valid: " + e.Err.Error())
+		return errors.New(dsnHint + "a number in it is not valid: " + e.Err.Error())
 	}
-	return errors.New(hint + "see the PostgreSQL manual, libpq connection strings")
+	return errors.New(dsnHint + "see the PostgreSQL manual, libpq connection strings")
 }

@@ -159,6 +159,7 @@ func TestNoPasswordInErrors(t *testing.T) {
 		"host=x password=secret port=abc",
 		"host=x password='secret sslmode=nonsense",
 		"postgres://user:secret@host:0/db?connect_timeout=x",
+		"postgres://user:12/secret@127.0.0.1:1/db",
 	} {
 		_, err := txn.Open(t.Context(), dsn, txn.Config{})
 		require.Error(t, err, dsn)
