@@ -43,7 +43,7 @@ func (t *transaction) leave() { t.mu.Unlock() }
 // usable says whether a statement may be sent now. t.mu is held.
 func (s *scope) usable() error {
 	switch t := s.t; {
-	case s.ended.Load():
+	case s.ended.Load(), !t.open.Load():
 		return ErrTxDone
 	case s.depth != t.depth:
 		return ErrSuspended
