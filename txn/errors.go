@@ -180,6 +180,10 @@ func (e *CommitUnknownError) Unwrap() error { return e.Err }
 
 // A HookError is returned when a function registered with AfterCommit failed or panicked.
 // The transaction is committed: do not repeat it. The value of WithTxValue comes with it.
+//
+// It is always the call's own: where a function returns the HookError, or the
+// ErrAlreadyCommitted, of another transaction, and its own is rolled back for it, errors.Is
+// and errors.As find in the result all but these two.
 type HookError struct {
 	Label string
 	Err   error // all failures, joined
@@ -190,6 +194,44 @@ func (e *HookError) Error() string {
 }
 
 func (e *HookError) Unwrap() error { return e.Err }
+
+// An otherError is a function's error that tells of the COMMIT of another transaction. The
+// function's own is rolled back because of it, and its caller must not take it for committed.
+type otherError struct{ err error }
+
+// elsewhere is what a function's error says about the function's own transaction.
+func elsewhere(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, known := errors.AsType[*otherError](err); known || !tellsOfCommit(err) {
+		return err
+	}
+	return &otherError{err}
+}
+
+// tellsOfCommit reports whether the error says that work was committed, or may have been:
+// then it must not be repeated.
+func tellsOfCommit(err error) bool {
+	if _, committed := errors.AsType[*HookError](err); committed || errors.Is(err, ErrAlreadyCommitted) {
+		return true
+	}
+	_, unknown := errors.AsType[*CommitUnknownError](err)
+	return unknown
+}
+
+func (e *otherError) Error() string {
+	return "txn: rolled back because of another transaction: " + e.err.Error()
+}
+
+func (e *otherError) Is(target error) bool {
+	return target != ErrAlreadyCommitted && errors.Is(e.err, target)
+}
+
+func (e *otherError) As(target any) bool {
+	_, hook := target.(**HookError)
+	return !hook && errors.As(e.err, target)
+}
 
 // An EndedError is returned when a statement's text ended the transaction behind its
 // handle's back. Work done before it may be committed; nothing after it was run, and the

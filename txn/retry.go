@@ -58,10 +58,12 @@ func (d *DB) run(ctx context.Context, opts Options, readOnly bool, fn func(conte
 	}
 }
 
-// unknown reports whether the error says that nobody knows.
+// unknown reports whether the error says that nobody knows. That of another transaction,
+// which a function returned, does not say it of this one.
 func unknown(err error) bool {
+	_, other := errors.AsType[*otherError](err)
 	_, is := errors.AsType[*CommitUnknownError](err)
-	return is
+	return is && !other
 }
 
 // again reports whether another attempt may help. What the server said first counts: the
@@ -74,10 +76,7 @@ func (d *DB) again(ctx context.Context, t *transaction, err error) bool {
 }
 
 func (t *transaction) verdict(err error) verdict {
-	if unknown(err) {
-		return final
-	}
-	if _, committed := errors.AsType[*HookError](err); committed {
+	if _, other := errors.AsType[*otherError](err); other || tellsOfCommit(err) {
 		return final
 	}
 	cause := err

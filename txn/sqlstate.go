@@ -72,10 +72,7 @@ func classify(err error) verdict {
 	if err == nil {
 		return final
 	}
-	if _, unknown := errors.AsType[*CommitUnknownError](err); unknown {
-		return final
-	}
-	if _, committed := errors.AsType[*HookError](err); committed || errors.Is(err, ErrAlreadyCommitted) {
+	if _, other := errors.AsType[*otherError](err); other || tellsOfCommit(err) {
 		return final
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {

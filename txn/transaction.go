@@ -103,7 +103,7 @@ func (t *transaction) run(fn func(context.Context, *scope) error) error {
 			t.afterRollback(t.ctx, errDidNotReturn)
 		}
 	}()
-	err := fn(t.ctx, s)
+	err := elsewhere(fn(t.ctx, s))
 	if err == nil && t.retire(s) {
 		err = t.beforeCommit()
 	}

@@ -54,9 +54,10 @@ var (
 // On a *DB, WithTx begins the transaction with fn's first statement, and ends it: nil means
 // that it was committed. After any other result it was not, except for *CommitUnknownError,
 // which says that nobody knows. If fn returns an error, WithTx rolls back and returns that
-// error as it is; a panic or runtime.Goexit rolls back and goes on. An attempt that failed
-// in a way that another may not (see IsRetryable and Options) is repeated: fn may run more
-// than once, so it must not keep anything of an earlier run; use WithTxValue for results.
+// error as it is (for one exception see HookError); a panic or runtime.Goexit rolls back and
+// goes on. An attempt that failed in a way that another may not (see IsRetryable and Options)
+// is repeated: fn may run more than once, so it must not keep anything of an earlier run; use
+// WithTxValue for results.
 //
 // On a *Tx, WithTx runs fn in that transaction, once. If fn fails, the whole transaction
 // can only be rolled back, even if the outer function ignores the error; for a part that
