@@ -41,7 +41,8 @@ func (tx *Tx) AfterCommit(fn func(context.Context) error) {
 // the attempt (before the next one begins), or the savepoint (when the transaction has
 // ended, whichever way). It is not called if COMMIT's outcome stays unknown. Contexts, order
 // and goroutine are those of AfterCommit. A panic in fn goes on when the other functions have
-// been called.
+// been called; where only a savepoint was undone it is a part of the *HookError instead,
+// because the rest is committed.
 func (tx *Tx) AfterRollback(fn func(context.Context, error)) {
 	tx.scope().register(func(h *hooks) { h.undone = append(h.undone, undoneHook{fn: fn}) })
 }
@@ -93,40 +94,59 @@ func (h *hooks) undo(n hookCount, err error) {
 	}
 }
 
-// beforeCommit calls the functions that may still veto.
+// atEnd returns the functions to be called after the end, once: what is registered from now
+// on is not called.
+func (h *hooks) atEnd() (after []func(context.Context) error, undone []undoneHook) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	after, undone = h.after, h.undone
+	h.after, h.undone = nil, nil
+	return after, undone
+}
+
+// beforeCommit calls the functions that may still veto, unless one of them has left the
+// transaction so that it cannot be committed.
 func (t *transaction) beforeCommit() error {
 	for i := 0; ; i++ {
-		t.hooks.mu.Lock()
-		n := len(t.hooks.before)
-		var fn func(context.Context, *Tx) error
-		if i < n {
-			fn = t.hooks.before[i]
-		}
-		t.hooks.mu.Unlock()
-		if fn == nil {
+		fn, ok := t.hooks.beforeCommit(i)
+		if !ok {
 			return nil
 		}
 		s := &scope{t: t, label: t.opts.Label}
-		err := fn(t.ctx, &Tx{s})
-		t.mu.Lock()
-		s.finish()
-		t.mu.Unlock()
-		if err != nil {
+		err := elsewhere(fn(t.ctx, &Tx{s}))
+		if goesOn := t.retire(s); err != nil || !goesOn {
 			return err
 		}
 	}
 }
 
-// afterCommit calls the functions that were to wait for COMMIT.
+// beforeCommit returns the i-th function, which may have been registered by one before it.
+func (h *hooks) beforeCommit(i int) (fn func(context.Context, *Tx) error, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if i >= len(h.before) {
+		return nil, false
+	}
+	return h.before[i], true
+}
+
+// afterCommit calls the functions that were to wait for COMMIT, and before them those that
+// were to hear of a savepoint that was undone.
 func (t *transaction) afterCommit(ctx context.Context) error {
-	t.runUndone(ctx, nil)
-	if len(t.hooks.after) == 0 {
+	after, undone := t.hooks.atEnd()
+	if len(after)+len(undone) == 0 {
 		return nil
 	}
-	ctx = outside(ctx)
+	ctx = context.WithoutCancel(ctx)
 	var failures []error
-	each(len(t.hooks.after), func(i int) {
-		if err := t.runHook(ctx, t.hooks.after[i]); err != nil {
+	each(len(undone)+len(after), func(i int) {
+		var err error
+		if i < len(undone) {
+			err = undone[i].run(ctx)
+		} else {
+			err = t.runHook(ctx, after[i-len(undone)])
+		}
+		if err != nil {
 			failures = append(failures, err)
 		}
 	})
@@ -137,43 +157,57 @@ func (t *transaction) afterCommit(ctx context.Context) error {
 }
 
 func (t *transaction) runHook(ctx context.Context, fn func(context.Context) error) (err error) {
-	since := t.now()
+	since, returned := t.now(), false
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			err = panicError(p)
+		} else if !returned {
+			err = errDidNotReturn
 		}
 		if t.observed() {
 			t.tell(HookEvent{t.info(t.opts.Label), time.Since(since), err})
 		}
 	}()
-	return fn(ctx)
+	err = fn(ctx)
+	returned = true
+	return err
 }
+
+// run calls the function of a savepoint that was undone in a transaction that is committed.
+func (h undoneHook) run(ctx context.Context) (err error) {
+	if h.err == nil {
+		return nil
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicError(p)
+		}
+	}()
+	h.fn(ctx, h.err)
+	return nil
+}
+
+func panicError(p any) error { return fmt.Errorf("panic: %v\n%s", p, debug.Stack()) }
 
 // afterRollback calls the functions that were to hear of a rollback, after one.
 func (t *transaction) afterRollback(ctx context.Context, err error) {
-	t.runUndone(ctx, err)
-}
-
-// runUndone calls those of undone savepoints, and with an error all.
-func (t *transaction) runUndone(ctx context.Context, err error) {
-	if len(t.hooks.undone) == 0 {
+	_, undone := t.hooks.atEnd()
+	if len(undone) == 0 {
 		return
 	}
-	ctx = outside(ctx)
+	ctx = context.WithoutCancel(ctx)
 	var first any
-	each(len(t.hooks.undone), func(i int) {
+	each(len(undone), func(i int) {
 		defer func() {
 			if p := recover(); p != nil && first == nil {
 				first = p
 			}
 		}()
-		h := t.hooks.undone[i]
+		h := undone[i]
 		if h.err == nil {
 			h.err = err
 		}
-		if h.err != nil {
-			h.fn(ctx, h.err)
-		}
+		h.fn(ctx, h.err)
 	})
 	if first != nil {
 		panic(first)
@@ -182,17 +216,18 @@ func (t *transaction) runUndone(ctx context.Context, err error) {
 
 // each calls fn for all numbers below n, also when one of the calls ends the goroutine.
 func each(n int, fn func(int)) {
-	var from func(int)
-	from = func(i int) {
-		if i < n {
-			defer from(i + 1)
-			fn(i)
+	i := 0
+	var rest func()
+	rest = func() {
+		defer func() {
+			if i < n {
+				rest()
+			}
+		}()
+		for i < n {
+			i++
+			fn(i - 1)
 		}
 	}
-	from(0)
-}
-
-// outside is the context of hooks: no transaction's, and not to be cancelled.
-func outside(ctx context.Context) context.Context {
-	return Detach(context.WithoutCancel(ctx))
+	rest()
 }
