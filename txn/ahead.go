@@ -28,6 +28,7 @@ const (
 	stepBegin                     // its answer says that the transaction has begun
 	stepLock                      // of a lock that the session holds, not the transaction
 	stepSavepoint                 // opens a savepoint: not sent if nothing follows it
+	stepXactLock                  // takes a lock for the transaction
 	stepQueued                    // of the caller's
 	stepToken                     // claims the idempotency key
 	stepXID                       // asks for the transaction's id
@@ -64,26 +65,36 @@ func queued(steps []step) bool {
 	return false
 }
 
+// idle reports whether nothing among the steps has an effect past a savepoint that encloses
+// them.
+func idle(steps []step) bool {
+	return !slices.ContainsFunc(steps, func(s step) bool { return s.kind == stepQueued || s.kind == stepXactLock })
+}
+
 // depart sends in one flush what is held back, then the caller's own statements, if any,
 // and what is to follow them. It returns the answers from the caller's on; what was held
-// back has succeeded then. After a failure nothing is left open.
+// back has succeeded then. After a failure nothing is left open; what was held back still is
+// if none of it was sent and the transaction can go on.
 func (t *transaction) depart(ctx context.Context, own []request) (a answers, behind []step, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
 	for resent := false; ; resent = true {
 		err = t.board(ctx, resent)
 		if err != nil {
 			t.doomed(err)
-			t.abandon(0)
+			t.giveUp()
 			return nil, nil, err
 		}
 		if len(own) > 0 {
 			behind = t.behind(own[0].sql)
 		}
-		a, err = t.fly(ctx, own, behind)
+		a, err = t.fly(ctx, len(t.ahead), own, behind)
 		if err == nil {
 			return a, behind, nil
 		}
 		if resent || !t.stale(ctx) {
-			t.abandon(0)
+			t.giveUp()
 			return nil, nil, err
 		}
 		// The connection had died in the pool, as all do when a server restarts. No answer was
@@ -101,7 +112,7 @@ func (t *transaction) stale(ctx context.Context) bool {
 func (t *transaction) exchange() {
 	t.pooled.Release()
 	t.pooled, t.conn, t.session = nil, nil, nil
-	t.doom, t.cause, t.lost = nil, nil, false
+	t.doom, t.cause, t.lost, t.sent = nil, nil, false, false
 }
 
 // board takes a connection if there is none yet, and puts BEGIN before what is held back.
@@ -138,43 +149,67 @@ func (t *transaction) begins() bool {
 	return slices.ContainsFunc(t.ahead, func(s step) bool { return s.kind == stepBegin })
 }
 
-func (t *transaction) fly(ctx context.Context, own []request, behind []step) (answers, error) {
+// fly sends the first n steps of what is held back, the caller's own statements and what
+// follows them, and reads the steps' answers.
+func (t *transaction) fly(ctx context.Context, n int, own []request, behind []step) (answers, error) {
+	t.sent = false
 	requests := t.requests[:0]
-	for i := range t.ahead {
+	for i := range n {
 		requests = append(requests, t.ahead[i].request())
 	}
-	failing := "flush"
-	if len(own) > 0 {
-		requests, failing = append(requests, own...), own[0].sql
-	}
+	requests = append(requests, own...)
 	for i := range behind {
 		requests = append(requests, behind[i].request())
 	}
 	t.requests = requests
-	t.flights++
-	t.used.RoundTrips++
+	if err := rewrite(ctx, t.conn, requests); err != nil {
+		return nil, t.unsent(own, err)
+	}
+	if first := t.savepointAhead(n); first > 0 && t.begun && t.session.cold(requests) {
+		// What is prepared now fails before the savepoint around it is there: that goes first.
+		a, err := t.fly(ctx, first, nil, nil)
+		if err == nil {
+			err = t.landed("savepoint", a, nil, nil)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return t.fly(ctx, n-first, own, behind)
+	}
 	t.flown = t.now()
 	a, err := t.session.send(ctx, t.conn, requests)
 	if err != nil {
-		unsent, ok := errors.AsType[*unsentError](err)
-		if ok && unsent.index < len(t.ahead) {
-			return nil, t.failedStep(&t.ahead[unsent.index], unsent.err)
-		}
-		if ok {
-			err = unsent.err
-		}
-		return nil, t.unsent(failing, err)
+		return nil, t.unsent(own, err)
 	}
 	t.sent = true
-	t.locking = len(t.ahead) > 0 && t.ahead[0].kind == stepLock
-	for i := range t.ahead {
+	t.used.RoundTrips++
+	t.locking = n > 0 && t.ahead[0].kind == stepLock
+	for i := range n {
 		if err := t.settle(&t.ahead[i], a); err != nil {
 			_ = a.Close()
 			return nil, t.failedStep(&t.ahead[i], err)
 		}
 	}
-	t.ahead, t.locking = t.ahead[:0], false
+	t.ahead, t.locking = append(t.ahead[:0], t.ahead[n:]...), false
 	return a, nil
+}
+
+// savepointAhead returns how many of the first n steps to send so that a savepoint among
+// them is open before anything behind it is looked at, or 0 if there is none: those up to the
+// first statement of the caller's, or up to the savepoint behind that.
+func (t *transaction) savepointAhead(n int) int {
+	found := 0
+	for i, s := range t.ahead[:n] {
+		switch {
+		case s.kind == stepSavepoint && found == 0 && queued(t.ahead[:i]):
+			return i
+		case s.kind == stepSavepoint:
+			found = i + 1
+		case s.kind == stepQueued && found > 0:
+			return found
+		}
+	}
+	return found
 }
 
 // settle reads the answer to a step.
@@ -197,6 +232,8 @@ func (t *transaction) settle(s *step, a answers) error {
 		if t.observed() {
 			t.tell(BeginEvent{t.info(t.opts.Label), t.opts.Isolation, t.waited})
 		}
+	case stepSavepoint:
+		t.saved++
 	case stepToken:
 		t.token.due = false
 	}
@@ -208,6 +245,7 @@ func (t *transaction) settle(s *step, a answers) error {
 func (t *transaction) failedStep(s *step, err error) error {
 	err = t.after(s.sql, err)
 	switch {
+	case t.lost: // not the statement's fault
 	case s.kind == stepQueued:
 		t.cause = err
 		err = s.answer.fail(err)
@@ -222,15 +260,49 @@ func (t *transaction) failedStep(s *step, err error) error {
 	return err
 }
 
-// unsent gives the error of a statement that was not sent its meaning. The server may have
-// refused to prepare it; before BEGIN that fails no transaction of the server's, but the
-// caller's all the same, as it would have later.
-func (t *transaction) unsent(sql string, err error) error {
+// unsent gives the error of a flush that was not sent its meaning. If the server refused to
+// prepare a statement, that fails the transaction: before BEGIN not the server's, but the
+// caller's all the same, as it would have later. An argument that cannot be encoded fails
+// nothing else, and neither does a context that ended in time.
+func (t *transaction) unsent(own []request, err error) error {
+	index, sql := len(t.ahead), "flush"
+	if len(own) > 0 {
+		sql = own[0].sql
+	}
+	if u, ok := errors.AsType[*unsentError](err); ok {
+		index, err = u.index, u.err
+	}
+	if index < len(t.ahead) && (!cancelled(err) || t.conn.IsClosed()) {
+		return t.failedStep(&t.ahead[index], err)
+	}
 	err = t.after(sql, err)
 	if SQLState(err) != "" {
 		t.doomed(err)
 	}
 	return err
+}
+
+// giveUp drops, after a failure, what cannot be sent any more: all that is held back, or, if
+// nothing has reached the server, what was given since the innermost savepoint, which may
+// contain the failure.
+func (t *transaction) giveUp() {
+	switch {
+	case t.doom == nil:
+	case t.sent, t.lost, t.conn != nil && t.conn.PgConn().TxStatus() == statusFailed:
+		t.abandon(0)
+	default:
+		t.abandon(t.innermost())
+	}
+}
+
+// innermost is where in what is held back the innermost savepoint begins that was not sent.
+func (t *transaction) innermost() int {
+	for i := len(t.ahead); i > 0; i-- {
+		if t.ahead[i-1].kind == stepSavepoint {
+			return i
+		}
+	}
+	return 0
 }
 
 // abandon drops what is held back from the index on, and tells the queued statements in it

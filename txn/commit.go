@@ -48,8 +48,7 @@ func (t *transaction) commitQueued(ctx context.Context) error {
 		t.abandon(0)
 		return err
 	}
-	t.sent = false
-	a, err := t.fly(ctx, t.one(request{sql: "commit", ours: true}), nil)
+	a, err := t.fly(ctx, len(t.ahead), t.one(request{sql: "commit", ours: true}), nil)
 	if err != nil {
 		t.abandon(0)
 		if t.sent && t.lost && SQLState(err) == "" {

@@ -66,7 +66,7 @@ func (j *Joined) Finish(ctx context.Context) (err error) {
 	defer t.mu.Unlock()
 	defer t.cancel()
 	j.s.finish()
-	if open := t.closeResults(); err == nil {
+	if open := t.closeOpen(0); err == nil {
 		err = open
 	}
 	if err == nil && t.doom != nil {

@@ -98,7 +98,7 @@ func ordered(keys []Key) []Key {
 func transactionLocks(keys []Key) []step {
 	steps := make([]step, 0, len(keys))
 	for _, k := range ordered(keys) {
-		steps = append(steps, step{sql: "select " + k.function("xact_lock"), args: []any{k.id}})
+		steps = append(steps, step{kind: stepXactLock, sql: "select " + k.function("xact_lock"), args: []any{k.id}})
 	}
 	return steps
 }

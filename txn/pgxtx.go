@@ -59,7 +59,7 @@ func (p *pgxTx) leave(ctx context.Context, err error) error {
 	s := p.tx.scope()
 	t := s.t
 	t.mu.Lock()
-	done, suspended := s.ended.Load() || !t.open.Load(), s.depth != t.depth
+	done, suspended := s.ended.Load() || !t.open.Load(), s.depth != len(t.inner)
 	t.mu.Unlock()
 	switch {
 	case done:

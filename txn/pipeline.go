@@ -63,10 +63,8 @@ func (s *session) send(ctx context.Context, c *pgx.Conn, requests []request) (an
 
 // dispatch is send without the tracer.
 func (s *session) dispatch(ctx context.Context, c *pgx.Conn, requests []request) (answers, error) {
-	for i := range requests {
-		if err := requests[i].rewrite(ctx, c); err != nil {
-			return nil, &unsentError{i, err}
-		}
+	if err := rewrite(ctx, c, requests); err != nil {
+		return nil, err
 	}
 	if s.mode == pgx.QueryExecModeSimpleProtocol {
 		b := &pgx.Batch{}
@@ -91,19 +89,35 @@ func (s *session) dispatch(ctx context.Context, c *pgx.Conn, requests []request)
 	return &pipelined{conn: c, pipeline: p}, nil
 }
 
-func (r *request) rewrite(ctx context.Context, c *pgx.Conn) (err error) {
-	if len(r.args) == 0 {
-		return nil
+// rewrite has pgx.NamedArgs and their like rewrite their statements.
+func rewrite(ctx context.Context, c *pgx.Conn, requests []request) (err error) {
+	for i := range requests {
+		r := &requests[i]
+		if len(r.args) == 0 {
+			continue
+		}
+		if w, ok := r.args[0].(pgx.QueryRewriter); ok {
+			if r.sql, r.args, err = w.RewriteQuery(ctx, c, r.sql, r.args[1:]); err != nil {
+				return &unsentError{i, fmt.Errorf("rewrite query: %w", err)}
+			}
+		}
 	}
-	if w, ok := r.args[0].(pgx.QueryRewriter); ok {
-		r.sql, r.args, err = w.RewriteQuery(ctx, c, r.sql, r.args[1:])
-	}
-	return err
+	return nil
 }
 
 // described reports whether the request's parameters and columns must be known to send it.
 func (s *session) described(r *request) bool {
-	return !r.ours && !r.plain && s.mode != pgx.QueryExecModeExec
+	return !r.ours && !r.plain && s.mode != pgx.QueryExecModeExec && s.mode != pgx.QueryExecModeSimpleProtocol
+}
+
+// cold reports whether something must be prepared before the requests can be sent.
+func (s *session) cold(requests []request) bool {
+	for i := range requests {
+		if r := &requests[i]; s.described(r) && (s.prepared == nil || s.prepared.get(r.sql) == nil) {
+			return true
+		}
+	}
+	return false
 }
 
 // describe looks the requests' descriptions up, and asks for those that are missing.

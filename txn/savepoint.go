@@ -2,6 +2,7 @@ package txn
 
 import (
 	"context"
+	"slices"
 	"strconv"
 )
 
@@ -64,9 +65,9 @@ func (s *scope) savepoint(ctx context.Context, fn func(context.Context, *scope) 
 func (s *scope) openSavepoint() (*scope, savepoint) {
 	t := s.t
 	inner := &scope{t: t, label: s.label, depth: s.depth + 1}
-	p := savepoint{have: t.have, flights: t.flights, ahead: len(t.ahead), hooks: t.hooks.count()}
+	p := savepoint{have: t.have, due: t.token != nil && t.token.due, hooks: t.hooks.count()}
 	t.hold(stepSavepoint, "savepoint "+inner.savepointName())
-	t.depth++
+	t.inner = append(t.inner, inner)
 	t.used.Savepoints++
 	if t.used.Savepoints == maxSavepoints+1 && t.observed() {
 		t.tell(WarningEvent{t.info(s.label), WarnSavepoints})
@@ -76,10 +77,9 @@ func (s *scope) openSavepoint() (*scope, savepoint) {
 
 // A savepoint is how a transaction was when the savepoint was asked for.
 type savepoint struct {
-	have    limits
-	flights int // as long as there were no more, it is not sent
-	ahead   int // its place in what was held back then
-	hooks   hookCount
+	have  limits
+	due   bool // the idempotency key was not claimed yet
+	hooks hookCount
 }
 
 // savepointName is by depth: few names, each used again, and two that are open at once
@@ -90,21 +90,25 @@ func (s *scope) leaveSavepoint(ctx context.Context, p savepoint, err error) erro
 	t := s.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s.finish()
-	if open := t.closeResults(); err == nil {
+	if s.ended.Load() { // with a function around it
+		return ErrTxDone
+	}
+	if open := t.closeOpen(s.depth); err == nil {
 		err = open
 	}
+	s.finish()
 	if err == nil && t.doom != nil {
 		err = t.rollbackOnly()
 	}
 	if err == nil {
 		err = s.releaseSavepoint(ctx, p)
 	}
-	t.depth--
 	if err != nil {
 		t.hooks.undo(p.hooks, err)
 		s.undo(p)
 	}
+	t.inner = t.inner[:s.depth-1]
+	t.saved = min(t.saved, len(t.inner))
 	if t.observed() {
 		t.tell(SavepointEvent{t.info(s.label), s.depth, err})
 	}
@@ -115,8 +119,8 @@ func (s *scope) leaveSavepoint(ctx context.Context, p savepoint, err error) erro
 // they are flushed with it, so that their failure is the savepoint's.
 func (s *scope) releaseSavepoint(ctx context.Context, p savepoint) error {
 	t := s.t
-	if t.flights == p.flights && !queued(t.ahead[p.ahead:]) {
-		t.ahead, t.have = t.ahead[:p.ahead], p.have // nothing happened in it
+	if at := s.held(); at >= 0 && idle(t.ahead[at:]) { // nothing happened in it
+		t.ahead, t.have = t.ahead[:at], p.have
 		return nil
 	}
 	t.hold(stepControl, "release savepoint "+s.savepointName())
@@ -126,17 +130,27 @@ func (s *scope) releaseSavepoint(ctx context.Context, p savepoint) error {
 	return nil
 }
 
+// held is the place of SAVEPOINT in what is held back, or -1 if it is not there.
+func (s *scope) held() int {
+	if s.t.saved >= s.depth {
+		return -1
+	}
+	name := "savepoint " + s.savepointName()
+	return slices.IndexFunc(s.t.ahead, func(a step) bool { return a.kind == stepSavepoint && a.sql == name })
+}
+
 // undo rolls back to the savepoint and releases it, since a savepoint rolled back to still
-// exists and holds memory of the server. Limits set since are undone with it.
+// exists and holds memory of the server. Limits set since are undone with it, and the claim
+// of an idempotency key. A failure that came before the savepoint was there is not undone.
 func (s *scope) undo(p savepoint) {
 	t := s.t
-	if t.flights == p.flights {
-		t.abandon(p.ahead) // it was not sent, nor was anything in it
+	if at := s.held(); at >= 0 { // it was not sent, nor was anything in it
+		t.abandon(at)
 		t.doom, t.cause, t.have = nil, nil, p.have
 		return
 	}
 	t.abandon(0)
-	if t.lost || !t.begun || t.conn.PgConn().TxStatus() == statusIdle {
+	if t.saved < s.depth || t.lost || t.conn.PgConn().TxStatus() == statusIdle {
 		return
 	}
 	name := s.savepointName()
@@ -147,4 +161,7 @@ func (s *scope) undo(p savepoint) {
 		return
 	}
 	t.doom, t.cause, t.have = nil, nil, p.have
+	if t.token != nil {
+		t.token.due = p.due
+	}
 }

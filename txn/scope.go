@@ -45,7 +45,7 @@ func (s *scope) usable() error {
 	switch t := s.t; {
 	case s.ended.Load(), !t.open.Load():
 		return ErrTxDone
-	case s.depth != t.depth:
+	case s.depth != len(t.inner):
 		return ErrSuspended
 	case t.results != nil:
 		return fmt.Errorf("%w: %s", ErrRowsOpen, t.results.describe())
@@ -99,7 +99,7 @@ func (s *scope) leaveJoined(readOnly bool, restore func(), err error) error {
 	defer t.mu.Unlock()
 	s.finish()
 	restore()
-	if open := t.closeResults(); err == nil {
+	if open := t.closeOpen(s.depth); err == nil {
 		err = open
 	}
 	if err == nil && t.doom != nil {

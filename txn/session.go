@@ -109,7 +109,7 @@ func (s *session) queryRows(ctx context.Context, c *pgx.Conn, sql string, args [
 func (s *session) execute(ctx context.Context, c *pgx.Conn, sql string, args []any) (*pgconn.ResultReader, error) {
 	requests := []request{{sql: sql, args: args}}
 	r := &requests[0]
-	err := r.rewrite(ctx, c)
+	err := rewrite(ctx, c, requests)
 	if err == nil {
 		err = s.describe(ctx, c, requests)
 	}

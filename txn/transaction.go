@@ -40,14 +40,14 @@ type transaction struct {
 	conn      *pgx.Conn     // the pooled one
 	session   *session
 	begun     bool
-	lost      bool // the connection is gone
-	destroy   bool // the connection must not go back to the pool
-	depth     int  // open savepoints
+	lost      bool     // the connection is gone
+	destroy   bool     // the connection must not go back to the pool
+	inner     []*scope // of the open savepoints
+	saved     int      // how many of them the server has
 	want      limits
 	have      limits        // as the server has them, or will after what is held back
 	ceiling   time.Duration // over statement and idle limits, where they stand in for Timeout
 	ahead     []step        // held back until the next flush
-	flights   int           // flushes so far
 	sent      bool          // the last one reached the network
 	locking   bool          // the session may hold locks that the transaction does not
 	requests  []request     // reused from flush to flush
@@ -116,7 +116,7 @@ func (t *transaction) run(fn func(context.Context, *scope) error) error {
 func (t *transaction) retire(s *scope) bool {
 	t.mu.Lock() // waits for a goroutine that the function left behind
 	defer t.mu.Unlock()
-	if t.doom != nil || t.results != nil {
+	if t.doom != nil || t.results != nil || len(t.inner) > 0 {
 		return false
 	}
 	s.finish()
@@ -135,7 +135,7 @@ func (t *transaction) end(err error, s *scope) error {
 	if t.results != nil {
 		t.cancel() // nobody wants the remaining rows
 	}
-	open := t.closeResults()
+	open := t.closeOpen(0)
 	defer t.release()
 	if err == nil {
 		err = open
@@ -158,8 +158,25 @@ func (t *transaction) end(err error, s *scope) error {
 	return err
 }
 
-// closeResults closes what the function left open and says so. mu is held; it is given up
-// meanwhile, because a goroutine may sit in Next.
+// closeOpen closes what a function left open that was called within so many savepoints, and
+// says so.
+func (t *transaction) closeOpen(depth int) error {
+	err := t.closeResults()
+	if len(t.inner) <= depth {
+		return err
+	}
+	for _, s := range t.inner[depth:] {
+		s.finish()
+	}
+	t.inner = t.inner[:depth]
+	if err == nil {
+		err = fmt.Errorf("%w: its function returned without ending it", ErrSuspended)
+	}
+	return err
+}
+
+// closeResults closes open rows. mu is held; it is given up meanwhile, because a goroutine
+// may sit in Next.
 func (t *transaction) closeResults() error {
 	r := t.results
 	if r == nil {
