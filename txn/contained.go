@@ -22,7 +22,7 @@ func init() {
 		if err := opts.validate(false); err != nil {
 			return (*Tx)(nil), nil, err
 		}
-		t := d.newTransaction(ctx, opts, false, 1)
+		t := d.newTransaction(ctx, opts, false, 1, transactionIDs.Add(1))
 		s := &scope{t: t, label: opts.Label, contains: true}
 		return &Tx{s}, &contained{t, s}, nil
 	}

@@ -10,8 +10,7 @@ import (
 // An Observer is told what transactions do, while they do it. Observe is called in the
 // goroutine that works on the transaction (WarnOpenLong: in one of its own), which waits for
 // it, and from many goroutines at once: it must be quick, and must use neither the
-// transaction nor its *DB. Without an
-// observer nothing is measured and nothing allocated.
+// transaction nor its *DB. Without an observer nothing is measured and nothing allocated.
 type Observer interface {
 	Observe(ctx context.Context, e Event)
 }
@@ -68,11 +67,14 @@ type CommitEvent struct {
 	Commit time.Duration // from sending COMMIT to its answer
 }
 
-// A RollbackEvent tells that an attempt was not committed.
+// A RollbackEvent tells that an attempt was not committed. It comes when it is known whether
+// another one follows: after AfterRollback's functions and the pause. Each call that began a
+// transaction ends with a CommitEvent or a RollbackEvent without Retry, also one whose function
+// panicked.
 type RollbackEvent struct {
 	Info
 	Usage
-	Err     error // as the call returns it, or would if it were the last attempt's
+	Err     error // as the call returns it, after several attempts in a *RetriesExhaustedError
 	Retry   bool  // another attempt follows
 	Unknown bool  // Err is a *CommitUnknownError: it may be committed
 }
@@ -85,11 +87,11 @@ type Usage struct {
 	Savepoints int
 }
 
-// A RetryEvent tells that another attempt follows after a pause.
+// A RetryEvent tells that another attempt follows.
 type RetryEvent struct {
-	Info
-	Err   error // why
-	Delay time.Duration
+	Info                // of the attempt that failed
+	Err   error         // why it did
+	Delay time.Duration // the pause between the two
 }
 
 // A HookEvent tells of a function registered with AfterCommit.
@@ -119,8 +121,9 @@ type WarningEvent struct {
 type Warning string
 
 const (
-	// WarnSavepoints: more than 64 savepoints in one transaction. The server then keeps them
-	// where all sessions have to look, and becomes slower for everybody.
+	// WarnSavepoints: more than 64 savepoints in one transaction, not counting those undone. If
+	// they were written in, the server keeps the rest where all sessions have to look, and
+	// becomes slower for everybody.
 	WarnSavepoints Warning = "more than 64 savepoints in one transaction"
 	// WarnOpenLong: the transaction is open for longer than Config.WarnAfter. It still is.
 	WarnOpenLong Warning = "open for longer than Config.WarnAfter"
@@ -145,15 +148,17 @@ func (t *transaction) tell(e Event) {
 func (t *transaction) info(label string) Info {
 	i := Info{ID: t.id, Label: label, Attempt: t.attempt, ReadOnly: t.readOnly}
 	if t.begun && t.conn != nil {
-		t.pid = t.conn.PgConn().PID()
+		t.pid.Store(t.conn.PgConn().PID())
 	}
-	i.PID = t.pid
+	i.PID = t.pid.Load()
 	return i
 }
 
 func (t *transaction) usage() Usage {
 	u := t.used
-	u.Duration = time.Since(t.start)
+	if t.observed() {
+		u.Duration = time.Since(t.start)
+	}
 	return u
 }
 
@@ -165,7 +170,10 @@ func (t *transaction) watch() {
 	t.start = time.Now()
 	if t.db.cfg.WarnAfter > 0 {
 		info := Info{ID: t.id, Label: t.opts.Label, Attempt: t.attempt, ReadOnly: t.readOnly}
-		t.warning = time.AfterFunc(t.db.cfg.WarnAfter, func() { t.tell(WarningEvent{info, WarnOpenLong}) })
+		t.warning = time.AfterFunc(t.db.cfg.WarnAfter, func() {
+			info.PID = t.pid.Load()
+			t.tell(WarningEvent{info, WarnOpenLong})
+		})
 	}
 }
 
@@ -179,12 +187,12 @@ func (t *transaction) tellCommitted() {
 	}
 }
 
-func (t *transaction) tellRolledBack(err error, retry bool, delay time.Duration) {
+func (t *transaction) tellRolledBack(err error, used Usage, retry bool, delay time.Duration) {
 	if !t.observed() {
 		return
 	}
 	info := t.info(t.opts.Label)
-	t.tell(RollbackEvent{Info: info, Usage: t.usage(), Err: err, Retry: retry, Unknown: unknown(err)})
+	t.tell(RollbackEvent{Info: info, Usage: used, Err: err, Retry: retry, Unknown: unknown(err)})
 	if retry {
 		t.tell(RetryEvent{Info: info, Err: err, Delay: delay})
 	}

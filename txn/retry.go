@@ -34,8 +34,7 @@ func (d *DB) run(ctx context.Context, opts Options, readOnly bool, fn func(conte
 	start := time.Now()
 	id := transactionIDs.Add(1)
 	for attempt := 1; ; attempt++ {
-		t := d.newTransaction(ctx, opts, readOnly, attempt)
-		t.id = id
+		t := d.newTransaction(ctx, opts, readOnly, attempt, id)
 		err := t.run(fn)
 		if err == nil {
 			d.budget.success()
@@ -45,17 +44,26 @@ func (d *DB) run(ctx context.Context, opts Options, readOnly bool, fn func(conte
 		delay := d.delay(attempt)
 		again := d.again(ctx, t, err)
 		retry := again && attempt < opts.MaxAttempts && !tooLate(ctx, delay) && d.affordable(t, err)
-		t.tellRolledBack(err, retry, delay)
-		if !unknown(err) {
-			t.afterRollback(ctx, err)
-		}
 		switch {
-		case !again:
-			return err
-		case !retry || !sleep(ctx, delay, t, err):
+		case d.undone(ctx, t, err, retry, delay):
+		case again:
 			return exhausted(opts.Label, attempt, start, err)
+		default:
+			return err
 		}
 	}
+}
+
+// undone is called after an attempt that was not committed. With retry it waits for the next
+// one, and reports whether there will be one: that is what observers are told, once.
+func (d *DB) undone(ctx context.Context, t *transaction, err error, retry bool, delay time.Duration) (another bool) {
+	used := t.usage()
+	// Deferred, because there is no other attempt if one of the caller's functions panics.
+	defer func() { t.tellRolledBack(err, used, another, delay) }()
+	if !unknown(err) {
+		t.afterRollback(ctx, err)
+	}
+	return retry && sleep(ctx, delay, t, err)
 }
 
 // unknown reports whether the error says that nobody knows. That of another transaction,

@@ -15,8 +15,9 @@ import (
 // are freed when it is undone. A serialization failure can be contained, but seldom cured:
 // its cause lies in the whole transaction, and a second try inside it fails again.
 //
-// A savepoint costs the server a subtransaction; beyond 64 open at once in one transaction
-// other sessions slow down too. It costs no round trip of its own, unless it is undone, or
+// A savepoint that is written in costs the server a subtransaction until the transaction's
+// end, unless it is undone; with more than 64 of them other sessions slow down too
+// (WarnSavepoints). It costs no round trip of its own, unless it is undone, or
 // statements were queued in it, which are flushed at its end.
 func (tx *Tx) Savepoint(ctx context.Context, fn func(context.Context, *Tx) error) error {
 	if fn == nil {
@@ -65,11 +66,13 @@ func (s *scope) savepoint(ctx context.Context, fn func(context.Context, *scope) 
 func (s *scope) openSavepoint() (*scope, savepoint) {
 	t := s.t
 	inner := &scope{t: t, label: s.label, depth: s.depth + 1}
-	p := savepoint{have: t.have, due: t.token != nil && t.token.due, hooks: t.hooks.count()}
+	p := savepoint{have: t.have, due: t.token != nil && t.token.due, hooks: t.hooks.count(), kept: t.kept}
 	t.hold(stepSavepoint, "savepoint "+inner.savepointName())
 	t.inner = append(t.inner, inner)
 	t.used.Savepoints++
-	if t.used.Savepoints == maxSavepoints+1 && t.observed() {
+	t.kept++
+	if t.kept > maxSavepoints && !t.warned && t.observed() {
+		t.warned = true
 		t.tell(WarningEvent{t.info(s.label), WarnSavepoints})
 	}
 	return inner, p
@@ -80,6 +83,7 @@ type savepoint struct {
 	have  limits
 	due   bool // the idempotency key was not claimed yet
 	hooks hookCount
+	kept  int
 }
 
 // savepointName is by depth: few names, each used again, and two that are open at once
@@ -105,6 +109,7 @@ func (s *scope) leaveSavepoint(ctx context.Context, p savepoint, err error) erro
 	}
 	if err != nil {
 		t.hooks.undo(p.hooks, err)
+		t.kept = p.kept
 		s.undo(p)
 	}
 	t.inner = t.inner[:s.depth-1]

@@ -189,6 +189,7 @@ func (s *scope) sendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	}
 	a, behind, err := t.depart(ctx, own)
 	if err != nil {
+		t.ran(s.label, first, false, since, 0, err)
 		return pgx.FailedBatchResults(&pgx.Batch{}, err)
 	}
 	br := &batch{answers: a, queries: b.QueuedQueries, sql: first}

@@ -44,6 +44,8 @@ type transaction struct {
 	destroy   bool     // the connection must not go back to the pool
 	inner     []*scope // of the open savepoints
 	saved     int      // how many of them the server has
+	kept      int      // savepoints, open or released, that were not undone
+	warned    bool     // of their number
 	want      limits
 	have      limits        // as the server has them, or will after what is held back
 	ceiling   time.Duration // over statement and idle limits, where they stand in for Timeout
@@ -67,7 +69,7 @@ type transaction struct {
 	flown    time.Time     // when the last flush was sent
 	commitAt time.Time     // when COMMIT was
 	used     Usage
-	pid      uint32 // once known
+	pid      atomic.Uint32 // once known
 	warning  *time.Timer
 }
 
@@ -77,18 +79,18 @@ type results interface {
 	discard()
 }
 
-func (d *DB) newTransaction(ctx context.Context, opts Options, readOnly bool, attempt int) *transaction {
-	t := &transaction{db: d, opts: opts, readOnly: readOnly, attempt: attempt}
+func (d *DB) newTransaction(ctx context.Context, opts Options, readOnly bool, attempt int, id uint64) *transaction {
+	t := &transaction{db: d, opts: opts, readOnly: readOnly, attempt: attempt, id: id}
 	if opts.Timeout > 0 && d.major.Load() < transactionTimeoutSince {
 		t.ceiling = opts.Timeout + backstop
 	}
 	t.want = limits{opts.LockTimeout, opts.StatementTimeout, opts.IdleTimeout}
 	t.have = t.want.under(t.ceiling) // BEGIN brings them
 	t.token = newToken(opts)
-	t.watch()
 	t.open.Store(true)
 	ctx, t.cancel = context.WithCancel(ctx)
 	t.ctx = withMark(ctx, d.pool, &t.open)
+	t.watch()
 	return t
 }
 
@@ -100,6 +102,7 @@ func (t *transaction) run(fn func(context.Context, *scope) error) error {
 	defer func() {
 		if !returned { // no recover: panic and Goexit go on past this rollback
 			_ = t.end(errDidNotReturn, s)
+			defer t.tellRolledBack(errDidNotReturn, t.usage(), false, 0)
 			t.afterRollback(t.ctx, errDidNotReturn)
 		}
 	}()
