@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"slices"
@@ -22,6 +23,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/interlock-go/interlock/schema"
+	"github.com/interlock-go/interlock/txn"
 )
 
 // databaseVariable names the database where no flag does.
@@ -36,6 +38,10 @@ func migrateCommand() *cobra.Command {
 goose, each in a transaction of its own. Before it does anything it prints host and
 database. Several at once wait for one another, for up to five minutes.
 
+There are two sets, each with a version table of its own: app, the tables of the reference
+application, and txn, the library's table of idempotency keys, which other applications
+can take over alone. Up and status mean both unless --only names some; down means app.
+
 The database is the one of --database-url, else of the environment's ` + databaseVariable + `.
 Connect as the role that is to own the tables, and to the server itself: the advisory
 lock that the waiting is done with does not work through a connection pooler in
@@ -48,36 +54,75 @@ transaction mode. Settings of the session may be part of the URL, such as
 		},
 	}
 	cmd.PersistentFlags().StringVar(&m.url, "database-url", "", "database to migrate, as a URL or as key=value words (default $"+databaseVariable+")")
+	cmd.PersistentFlags().StringSliceVar(&m.only, "only", nil, "sets to migrate: "+strings.Join(setNames(), ", "))
 	cmd.PersistentFlags().BoolVar(&m.json, "json", false, "print the result as JSON")
 
 	up := &cobra.Command{
 		Use:   "up",
 		Short: "Apply all migrations that are pending",
-		RunE:  m.command((*migration).up),
+		RunE:  m.command((*provider).up),
 	}
 	down := &cobra.Command{
 		Use:   "down",
 		Short: "Take back the last migration, or all above --to; what its tables hold is lost",
-		RunE:  m.command((*migration).down),
+		RunE:  m.command((*provider).down),
 	}
 	down.Flags().Var(&m.to, "to", "take back all migrations above this version; 0 for all")
 	status := &cobra.Command{
 		Use:   "status",
 		Short: "List the migrations and which are applied; only reads",
-		RunE:  m.command((*migration).status),
+		RunE:  m.command((*provider).status),
 	}
 	cmd.AddCommand(up, down, status)
 	return cmd
 }
 
+// A set is migrations that belong together, with a version table of their own.
+type set struct {
+	name  string
+	files fs.FS
+	table string
+}
+
+// sets are all there are, the application's first.
+var sets = []set{
+	{"app", schema.FS, goose.DefaultTablename},
+	{"txn", txn.Migrations, "interlock_txn_version"},
+}
+
+func setNames() (names []string) {
+	for _, s := range sets {
+		names = append(names, s.name)
+	}
+	return names
+}
+
 // A migration is one run of the command.
 type migration struct {
 	url  string
+	only []string
 	json bool
 	to   target
+}
 
-	db       *sql.DB
-	provider *goose.Provider
+// chosen returns the sets that the command means.
+func (m *migration) chosen(command string) (chosen []set, err error) {
+	for _, name := range m.only {
+		i := slices.IndexFunc(sets, func(s set) bool { return s.name == name })
+		if i < 0 {
+			return nil, &usageError{fmt.Errorf("migrate: no set is called %q: there are %s", name, strings.Join(setNames(), ", "))}
+		}
+		chosen = append(chosen, sets[i])
+	}
+	switch {
+	case len(chosen) == 0 && command == "down":
+		return sets[:1], nil
+	case len(chosen) == 0:
+		return sets, nil
+	case len(chosen) > 1 && command == "down":
+		return nil, &usageError{errors.New("migrate down: name one set")}
+	}
+	return chosen, nil
 }
 
 // A target is the version to go down to, if one was given.
@@ -106,34 +151,56 @@ func (t *target) Set(s string) error {
 
 // A step is a migration as the command reports it.
 type step struct {
+	Set        string `json:"set"`
 	Version    int64  `json:"version"`
 	File       string `json:"file"`  // "" for one that this program does not have
 	State      string `json:"state"` // applied, reverted, pending, or unknown: applied, and not in this program
 	DurationMS int64  `json:"duration_ms,omitempty"`
 }
 
-// command runs do against the database that the flags name. What was done is printed also
-// when it failed halfway.
-func (m *migration) command(do func(*migration, context.Context) ([]step, error)) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, _ []string) (err error) {
+// command runs do on each set against the database that the flags name. What was done is
+// printed also when it failed halfway.
+func (m *migration) command(do func(*provider, context.Context, target) ([]step, error)) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
 		cfg, err := m.target()
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "migrate %s: database %q on %s as %s\n", cmd.Name(), cfg.Database, hosts(cfg), cfg.User)
-		if m.provider, m.db, err = openMigrations(cfg); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, m.db.Close()) }()
-		steps, err := do(m, cmd.Context())
+		chosen, err := m.chosen(cmd.Name())
 		if err != nil {
-			err = fmt.Errorf("migrate %s: %w", cmd.Name(), err)
-		}
-		if err != nil && len(steps) == 0 {
 			return err
 		}
-		return errors.Join(err, m.print(cmd.OutOrStdout(), steps))
+		fmt.Fprintf(cmd.ErrOrStderr(), "migrate %s: database %q on %s as %s\n", cmd.Name(), cfg.Database, hosts(cfg), cfg.User)
+		var all []step
+		for _, s := range chosen {
+			var steps []step
+			if steps, err = s.migrate(cmd.Context(), cfg, m.to, do); err != nil {
+				err = fmt.Errorf("migrate %s: %w", cmd.Name(), err)
+			}
+			all = append(all, steps...)
+			if err != nil {
+				break
+			}
+		}
+		if err != nil && len(all) == 0 {
+			return err
+		}
+		return errors.Join(err, m.print(cmd.OutOrStdout(), all))
 	}
+}
+
+// migrate runs do on the set.
+func (s set) migrate(ctx context.Context, cfg *pgx.ConnConfig, to target, do func(*provider, context.Context, target) ([]step, error)) (steps []step, err error) {
+	p, err := s.open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.db.Close()) }()
+	steps, err = do(p, ctx, to)
+	for i := range steps {
+		steps[i].Set = s.name
+	}
+	return steps, err
 }
 
 func (m *migration) target() (*pgx.ConnConfig, error) {
@@ -182,31 +249,38 @@ const (
 	lockTries        = 300
 )
 
-// openMigrations opens goose on the application's migrations. The caller closes the database.
-func openMigrations(cfg *pgx.ConnConfig) (*goose.Provider, *sql.DB, error) {
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(lockEverySeconds, lockTries))
-	if err != nil {
-		return nil, nil, err
-	}
-	db := stdlib.OpenDB(*cfg)
-	provider, err := goose.NewProvider(goose.DialectPostgres, db, schema.FS, goose.WithSessionLocker(locker))
-	if err != nil {
-		return nil, nil, errors.Join(err, db.Close())
-	}
-	return provider, db, nil
+// A provider is goose on a set's migrations and a database.
+type provider struct {
+	*goose.Provider
+	db    *sql.DB
+	table string
 }
 
-func (m *migration) up(ctx context.Context) ([]step, error) {
-	results, err := m.provider.Up(ctx)
+// open opens goose on the set. The caller closes the database.
+func (s set) open(cfg *pgx.ConnConfig) (*provider, error) {
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(lockEverySeconds, lockTries))
+	if err != nil {
+		return nil, err
+	}
+	db := stdlib.OpenDB(*cfg)
+	p, err := goose.NewProvider(goose.DialectPostgres, db, s.files, goose.WithSessionLocker(locker), goose.WithTableName(s.table))
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return &provider{p, db, s.table}, nil
+}
+
+func (p *provider) up(ctx context.Context, _ target) ([]step, error) {
+	results, err := p.Up(ctx)
 	return steps("applied", results, err), err
 }
 
-func (m *migration) down(ctx context.Context) ([]step, error) {
-	if m.to.given {
-		results, err := m.provider.DownTo(ctx, m.to.version)
+func (p *provider) down(ctx context.Context, to target) ([]step, error) {
+	if to.given {
+		results, err := p.DownTo(ctx, to.version)
 		return steps("reverted", results, err), err
 	}
-	result, err := m.provider.Down(ctx)
+	result, err := p.Down(ctx)
 	switch {
 	case errors.Is(err, goose.ErrNoNextVersion):
 		return nil, nil
@@ -218,18 +292,18 @@ func (m *migration) down(ctx context.Context) ([]step, error) {
 
 // status reads goose's table itself: goose would wait for a migration that is running, and
 // create the table where there is none.
-func (m *migration) status(ctx context.Context) ([]step, error) {
-	tx, err := m.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+func (p *provider) status(ctx context.Context, _ target) ([]step, error) {
+	tx, err := p.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = tx.Rollback() }()
-	applied, err := appliedVersions(ctx, tx)
+	applied, err := appliedVersions(ctx, tx, p.table)
 	if err != nil {
 		return nil, err
 	}
 	var list []step
-	for _, source := range m.provider.ListSources() {
+	for _, source := range p.ListSources() {
 		state := "pending"
 		if i := slices.Index(applied, source.Version); i >= 0 {
 			state = "applied"
@@ -245,8 +319,8 @@ func (m *migration) status(ctx context.Context) ([]step, error) {
 }
 
 // appliedVersions returns the versions that goose has noted in the database.
-func appliedVersions(ctx context.Context, tx *sql.Tx) ([]int64, error) {
-	store, err := database.NewStore(goose.DialectPostgres, goose.DefaultTablename)
+func appliedVersions(ctx context.Context, tx *sql.Tx, table string) ([]int64, error) {
+	store, err := database.NewStore(goose.DialectPostgres, table)
 	if err != nil {
 		return nil, err
 	}
@@ -293,7 +367,7 @@ func (m *migration) print(out io.Writer, list []step) error {
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, s := range list {
-		fmt.Fprintf(w, "%d\t%s\t%s\n", s.Version, s.State, cmp.Or(s.File, "(not in this program)"))
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", s.Set, s.Version, s.State, cmp.Or(s.File, "(not in this program)"))
 	}
 	return w.Flush()
 }

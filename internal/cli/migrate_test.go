@@ -19,6 +19,7 @@ import (
 
 // A step is what the command says of a migration.
 type step struct {
+	Set         string
 	Version     int64
 	File, State string
 }
@@ -26,7 +27,7 @@ type step struct {
 // migrate runs the command on the database, as its owner, and returns what it says.
 func migrate(t *testing.T, d *txntest.Database, wantCode int, args ...string) (steps []step, stderr string) {
 	t.Helper()
-	code, stdout, stderr := interlock(t, []string{"DATABASE_URL=" + d.OwnerURL()}, append([]string{"migrate", "--json"}, args...)...)
+	code, stdout, stderr := interlock(t, []string{"DATABASE_URL=" + d.OwnerURL()}, append([]string{"migrate", "--json", "--only", "app"}, args...)...)
 	require.Equal(t, wantCode, code, stderr)
 	if code == 0 || stdout != "" {
 		require.NoError(t, json.Unmarshal([]byte(stdout), &steps), stdout)
@@ -103,6 +104,46 @@ func TestMigrateUpAndDown(t *testing.T) {
 	require.Equal(t, each(all, "applied"), states(up))
 }
 
+// Without a choice up and status mean both sets, and down the application's.
+func TestMigrateSets(t *testing.T) {
+	d := empty(t)
+	admin := d.Admin(t)
+	run := func(want int, args ...string) (sets map[string]int, stderr string) {
+		code, stdout, stderr := interlock(t, []string{"DATABASE_URL=" + d.OwnerURL()}, append([]string{"migrate", "--json"}, args...)...)
+		require.Equal(t, want, code, stderr)
+		var steps []step
+		if code == 0 {
+			require.NoError(t, json.Unmarshal([]byte(stdout), &steps), stdout)
+		}
+		sets = map[string]int{}
+		for _, s := range steps {
+			sets[s.Set]++
+		}
+		return sets, stderr
+	}
+	all, _ := run(0, "status")
+	require.Equal(t, 1, all["txn"])
+	require.Greater(t, all["app"], 5)
+
+	up, _ := run(0, "up", "--only", "txn")
+	require.Equal(t, map[string]int{"txn": 1}, up)
+	require.True(t, table(t, admin, "interlock.commit_token"))
+	require.False(t, table(t, admin, "users"), "another application takes it alone")
+
+	up, _ = run(0, "up")
+	require.Equal(t, map[string]int{"app": all["app"]}, up)
+	down, _ := run(0, "down")
+	require.Equal(t, map[string]int{"app": 1}, down)
+	down, _ = run(0, "down", "--only", "txn", "--to", "0")
+	require.Equal(t, map[string]int{"txn": 1}, down)
+	require.False(t, table(t, admin, "interlock.commit_token"))
+
+	_, stderr := run(2, "down", "--only", "app,txn")
+	require.Contains(t, stderr, "name one set")
+	_, stderr = run(2, "up", "--only", "tables")
+	require.Contains(t, stderr, "no set is called \"tables\": there are app, txn")
+}
+
 // People get lines, and the flag goes before the environment.
 func TestMigrateForPeople(t *testing.T) {
 	d := empty(t)
@@ -111,8 +152,8 @@ func TestMigrateForPeople(t *testing.T) {
 		require.Zero(t, code, stderr)
 		return stdout
 	}
-	require.Contains(t, run("status"), "1  pending  00001_users.sql\n")
-	require.Contains(t, run("up"), "1  applied  00001_users.sql\n")
+	require.Contains(t, run("status"), "app  1  pending  00001_users.sql\n")
+	require.Contains(t, run("up"), "app  1  applied  00001_users.sql\n")
 	require.Equal(t, "nothing to do\n", run("up"))
 }
 
@@ -139,7 +180,7 @@ func TestMigrationsOfANewerProgram(t *testing.T) {
 	_, err := d.Admin(t).Exec(t.Context(), "insert into goose_db_version (version_id, is_applied) values (99999, true)")
 	require.NoError(t, err)
 	status, _ := migrate(t, d, 0, "status")
-	require.Equal(t, step{99999, "", "unknown"}, status[len(status)-1])
+	require.Equal(t, step{"app", 99999, "", "unknown"}, status[len(status)-1])
 	_, stderr := migrate(t, d, 1, "down")
 	require.Contains(t, stderr, "version not found")
 }
@@ -164,8 +205,8 @@ func TestMigrateTwiceAtOnce(t *testing.T) {
 	require.NoError(t, err)
 
 	env := []string{"DATABASE_URL=" + d.OwnerURL()}
-	both := []*process{start(t, env, "migrate", "up", "--json"), start(t, env, "migrate", "up", "--json")}
-	interrupted := start(t, env, "migrate", "up", "--json")
+	both := []*process{start(t, env, "migrate", "up", "--json", "--only", "app"), start(t, env, "migrate", "up", "--json", "--only", "app")}
+	interrupted := start(t, env, "migrate", "up", "--json", "--only", "app")
 	until(t, "all wait", func() bool { return waiting(t, admin) == 3 })
 
 	status, _ := migrate(t, d, 0, "status")

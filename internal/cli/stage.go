@@ -67,7 +67,7 @@ func (s *stage) prepare(ctx context.Context, workers int) (err error) {
 }
 
 // migrate makes the database, and gives the ordinary role what an application needs in it.
-func (s *stage) migrate(ctx context.Context) (err error) {
+func (s *stage) migrate(ctx context.Context) error {
 	for _, step := range []struct{ database, sql string }{
 		{"postgres", "create database " + stageDatabase},
 		{stageDatabase, "alter default privileges grant select, insert, update, delete on tables to " + pgserver.AppRole},
@@ -80,13 +80,12 @@ func (s *stage) migrate(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	migrations, db, err := openMigrations(cfg)
-	if err != nil {
-		return err
+	for _, set := range sets {
+		if _, err := set.migrate(ctx, cfg, target{}, (*provider).up); err != nil {
+			return err
+		}
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	_, err = migrations.Up(ctx)
-	return err
+	return s.asOwner(ctx, stageDatabase, "grant usage on schema interlock to "+pgserver.AppRole)
 }
 
 func (s *stage) asOwner(ctx context.Context, database, sql string) error {
