@@ -28,7 +28,7 @@ const policy = `
 	txn                   : pgx, txn/internal/seam | txn/sqlcbind, txn/txntest, txn/txntest/pgserver
 	txn/internal/seam     :
 	txn/sqlcbind          : pgx, txn, txn/internal/seam
-	txn/txntest           : pgx, txn, txn/txntest/pgserver, testify, testing
+	txn/txntest           : pgx, txn, txn/internal/seam, txn/txntest/pgserver, testify, testing
 	txn/txntest/pgserver  : pgx
 
 	# The reference application. Only the generated package sees what binds queries to
