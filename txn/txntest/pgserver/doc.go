@@ -30,6 +30,11 @@
 // next Start removes. PostgreSQL refuses to run as root; for root it runs as the user
 // postgres, or nobody.
 //
+// # Standbys
+//
+// [StartStandby] makes a hot standby of a server, and [Server.Promote] lets it take over, for
+// tests of what a failover does to a program.
+//
 // # Roles
 //
 // Each server has the superuser postgres, whom only fault injection needs; [OwnerRole], who

@@ -112,23 +112,27 @@ func (s *Server) startFirst(ctx context.Context, cfg Config) error {
 	if err := s.initdb(ctx, cfg); err != nil {
 		return err
 	}
+	if err := s.launchFirst(ctx); err != nil {
+		return err
+	}
+	if err := s.createRoles(ctx); err != nil {
+		return fmt.Errorf("pgserver: create roles: %w", err)
+	}
+	return nil
+}
+
+// launchFirst launches the server on a port that it finds free.
+func (s *Server) launchFirst(ctx context.Context) error {
 	for attempt := 1; ; attempt++ {
 		port, err := freePort()
 		if err != nil {
 			return err
 		}
 		s.port = port
-		if err = s.launch(ctx); err == nil {
-			break
-		}
-		if attempt == portAttempts || ctx.Err() != nil || !portTaken(port) {
+		if err = s.launch(ctx); err == nil || attempt == portAttempts || ctx.Err() != nil || !portTaken(port) {
 			return err
 		}
 	}
-	if err := s.createRoles(ctx); err != nil {
-		return fmt.Errorf("pgserver: create roles: %w", err)
-	}
-	return nil
 }
 
 // prepare makes the private directory and has it watched.
@@ -195,14 +199,7 @@ var fixedSettings = []string{
 var confQuote = strings.NewReplacer(`\`, `\\`, "'", "''", "\n", `\n`)
 
 func (s *Server) configure(cfg Config) error {
-	for name := range cfg.Settings {
-		if slices.Contains(fixedSettings, strings.ToLower(name)) {
-			return fmt.Errorf("pgserver: %s cannot be set", name)
-		}
-	}
 	settings := map[string]string{
-		"listen_addresses":        "127.0.0.1",
-		"unix_socket_directories": "",
 		"timezone":                "UTC",
 		"log_timezone":            "UTC",
 		"max_connections":         "300",
@@ -213,6 +210,18 @@ func (s *Server) configure(cfg Config) error {
 		settings["full_page_writes"] = "off"
 	}
 	maps.Copy(settings, cfg.Settings)
+	return s.set(settings)
+}
+
+// set adds settings to the server's, over those that are there.
+func (s *Server) set(settings map[string]string) error {
+	for name := range settings {
+		if slices.Contains(fixedSettings, strings.ToLower(name)) {
+			return fmt.Errorf("pgserver: %s cannot be set", name)
+		}
+	}
+	settings = maps.Clone(settings)
+	settings["listen_addresses"], settings["unix_socket_directories"] = "127.0.0.1", ""
 	var text strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		fmt.Fprintf(&text, "%s = '%s'\n", name, confQuote.Replace(settings[name]))

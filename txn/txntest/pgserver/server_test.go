@@ -36,6 +36,9 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	server, err := pgserver.Start(context.Background(), pgserver.Config{NoSync: true})
+	if how == "standby" && err == nil {
+		server, err = pgserver.StartStandby(context.Background(), server, pgserver.Config{})
+	}
 	report(server, err)
 	switch how {
 	case "panic":
@@ -207,6 +210,7 @@ func TestServerEndsWithItsProcess(t *testing.T) {
 		"SIGINT":  func(p *os.Process) error { return p.Signal(syscall.SIGINT) },
 		"SIGTERM": func(p *os.Process) error { return p.Signal(syscall.SIGTERM) },
 		"SIGKILL": func(p *os.Process) error { return p.Kill() },
+		"standby": func(p *os.Process) error { return p.Kill() },
 	} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
