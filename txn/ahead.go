@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -328,15 +327,20 @@ func (t *transaction) flush(ctx context.Context) error {
 	return t.landed("flush", a, nil, nil)
 }
 
-// landed closes the answers when the caller's own was read, or failed with err.
+// landed closes the answers, of which the caller's own were read, or failed with err. An
+// error of the caller's side, of a Scan for instance, says nothing of what is behind.
 func (t *transaction) landed(sql string, a answers, behind []step, err error) error {
 	for i := range behind {
-		if err != nil {
+		if SQLState(err) != "" || t.conn.IsClosed() {
 			break
 		}
-		if err := t.settle(&behind[i], a); err != nil {
+		if failure := t.settle(&behind[i], a); failure != nil {
 			_ = a.Close()
-			return t.failedStep(&behind[i], err)
+			failure = t.failedStep(&behind[i], failure)
+			if err == nil {
+				err = failure
+			}
+			return err
 		}
 	}
 	if cerr := a.Close(); err == nil {
@@ -345,22 +349,19 @@ func (t *transaction) landed(sql string, a answers, behind []step, err error) er
 	return t.after(sql, err)
 }
 
-// alone reports whether a statement cannot travel with others: it may hold several, or has
-// arguments that say how it is to be sent.
+// alone reports whether a statement cannot travel with others: it may hold several, or be the
+// name of one that was prepared by hand, or is a COPY, or has arguments that say how it is to
+// be sent.
 func alone(sql string, args []any) bool {
-	if len(args) == 0 {
-		return several(sql)
+	for _, a := range args {
+		switch a.(type) {
+		case pgx.QueryExecMode, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID:
+			return true
+		case pgx.QueryRewriter:
+			continue // options may stand on both sides of it
+		}
+		break
 	}
-	switch args[0].(type) {
-	case pgx.QueryExecMode, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID:
-		return true
-	}
-	return false
-}
-
-// several reports whether the text may hold more than one statement: whether anything
-// follows a semicolon, were it in a string.
-func several(sql string) bool {
-	_, rest, found := strings.Cut(sql, ";")
-	return found && strings.Trim(rest, " \t\r\n\f\v;") != ""
+	word, _ := firstWord(sql)
+	return word == "copy" || bare(sql) || several(sql)
 }

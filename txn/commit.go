@@ -49,11 +49,13 @@ func (t *transaction) commitQueued(ctx context.Context) error {
 		return err
 	}
 	a, err := t.fly(ctx, len(t.ahead), t.one(request{sql: "commit", ours: true}), nil)
+	if err != nil && t.sent && t.lost && SQLState(err) == "" {
+		err = t.unknown(err)
+		t.unanswered(err)
+		return err
+	}
 	if err != nil {
 		t.abandon(0)
-		if t.sent && t.lost && SQLState(err) == "" {
-			return t.unknown(err)
-		}
 		t.rollback()
 		return err
 	}
@@ -62,6 +64,19 @@ func (t *transaction) commitQueued(ctx context.Context) error {
 		err = cerr
 	}
 	return t.committed(tag, err)
+}
+
+// unanswered tells queued statements whose answers were lost what became of them.
+func (t *transaction) unanswered(err error) {
+	if err == nil {
+		err = errAnswerLost
+	}
+	for i := range t.ahead {
+		if a := t.ahead[i].answer; a != nil && !a.done {
+			a.err = &QueuedError{Query: a.query, Err: err}
+		}
+	}
+	t.ahead = t.ahead[:0]
 }
 
 // committed is what the answer to COMMIT says.

@@ -111,6 +111,9 @@ func (e *QueuedError) Unwrap() error { return e.Err }
 // errQueuedAlone: of several statements in one text the answers could not be told apart.
 var errQueuedAlone = errors.New("txn: a text with several statements, or with options of pgx, cannot be queued: use Exec")
 
+// errAnswerLost: the statement was executed and committed, and what it answered is not known.
+var errAnswerLost = errors.New("txn: committed, but the statement's answer was lost")
+
 // A StaleError is returned when an optimistic update met another version than the caller
 // had read. errors.Is(err, ErrStale) is true.
 type StaleError struct {

@@ -2,6 +2,7 @@ package txn
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -36,19 +37,31 @@ func Join(tx pgx.Tx, opts Options) *Joined {
 		db:      d,
 		opts:    Options{Label: opts.Label, Isolation: opts.Isolation}.over(Options{}),
 		attempt: 1,
-		conn:    tx.Conn(),
 		begun:   true,
+		owner:   tx,
 	}
-	t.session = sessionOf(t.conn)
-	t.open.Store(true)
 	t.ctx, t.cancel = context.WithCancel(context.Background())
-	return &Joined{t, &scope{t: t, label: opts.Label}}
+	if tx != nil && !t.disowned() {
+		t.conn = tx.Conn()
+	}
+	if t.conn != nil {
+		t.session = sessionOf(t.conn)
+		t.open.Store(true)
+	}
+	return &Joined{t: t, s: &scope{t: t, label: opts.Label}}
+}
+
+// disowned reports whether the owner of a joined transaction has ended it: the connection
+// may be somebody else's by now. An empty batch costs nothing and asks pgx.
+func (t *transaction) disowned() bool {
+	return t.owner != nil && errors.Is(t.owner.SendBatch(t.ctx, &pgx.Batch{}).Close(), pgx.ErrTxClosed)
 }
 
 // A Joined is a transaction of other code with a handle of ours.
 type Joined struct {
-	t *transaction
-	s *scope
+	t        *transaction
+	s        *scope
+	finished bool
 }
 
 // Tx is the handle. It is good until Finish.
@@ -59,6 +72,9 @@ func (j *Joined) Tx() *Tx { return &Tx{j.s} }
 // the handle failed before.
 func (j *Joined) Finish(ctx context.Context) (err error) {
 	t := j.t
+	if !t.open.Load() {
+		return ErrTxDone
+	}
 	if t.retire(j.s) {
 		err = t.beforeCommit()
 	}
@@ -69,19 +85,42 @@ func (j *Joined) Finish(ctx context.Context) (err error) {
 	if open := t.closeOpen(0); err == nil {
 		err = open
 	}
+	t.noteMisuse()
 	if err == nil && t.doom != nil {
 		err = t.rollbackOnly()
+	}
+	if err == nil && t.disowned() {
+		err = ErrTxDone
 	}
 	if err == nil {
 		err = t.flush(ctx)
 	}
+	j.finished = err == nil
 	t.open.Store(false)
 	return err
 }
 
 // Committed tells that the owner has committed. It calls what was registered with
-// AfterCommit; the error is a *HookError.
-func (j *Joined) Committed(ctx context.Context) error { return j.t.afterCommit(ctx) }
+// AfterCommit; the error is a *HookError. It is one too if Finish was not called before, or
+// failed: what was queued is not a part of what was committed.
+func (j *Joined) Committed(ctx context.Context) error {
+	t := j.t
+	t.mu.Lock()
+	unfinished := !j.finished
+	j.s.finish()
+	t.abandon(0)
+	t.open.Store(false)
+	t.mu.Unlock()
+	t.cancel()
+	err := t.afterCommit(ctx)
+	if unfinished {
+		return &HookError{Label: t.opts.Label, Err: errors.Join(errUnfinished, err)}
+	}
+	return err
+}
+
+// errUnfinished: the owner of a joined transaction committed what it must not.
+var errUnfinished = errors.New("txn: committed although Joined.Finish was not called, or failed: what was queued was not executed")
 
 // RolledBack tells that the owner has rolled back, and why. It calls what was registered
 // with AfterRollback.

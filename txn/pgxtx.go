@@ -2,6 +2,7 @@ package txn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -105,20 +106,15 @@ func (p *pgxTx) Prepare(ctx context.Context, name, sql string) (*pgconn.Statemen
 }
 
 // LargeObjects returns the large objects of the transaction. Where it could not even begin,
-// their methods fail with the reason.
+// their methods fail with the reason; when it has ended, with pgx.ErrTxClosed.
 func (p *pgxTx) LargeObjects() pgx.LargeObjects {
 	t, err := p.tx.scope().enter()
 	if err == nil {
 		defer t.leave()
 		if err = t.flush(t.ctx); err == nil {
-			// pgx makes its own kind of transaction only by beginning one: with a statement
-			// that begins none, it stands on the one there is.
-			b := &pgx.Batch{}
-			b.BeginTx(pgx.TxOptions{BeginQuery: "select"})
-			br := t.conn.SendBatch(t.ctx, b)
-			objects := br.Tx().LargeObjects()
-			if err = t.after("large objects", br.Close()); err == nil {
-				return objects
+			var tx pgx.Tx
+			if tx, err = t.native(); err == nil {
+				return tx.LargeObjects()
 			}
 		}
 	}
@@ -127,15 +123,56 @@ func (p *pgxTx) LargeObjects() pgx.LargeObjects {
 	return pgx.FailedBatchResults(b, err).Tx().LargeObjects()
 }
 
-// Conn returns the connection. If the transaction could not begin on it, or the handle is
-// finished, it is nil or closed: nothing must run outside the transaction.
+// native returns the transaction as one of pgx's own.
+func (t *transaction) native() (pgx.Tx, error) {
+	if t.owner != nil {
+		return t.owner, nil
+	}
+	if t.twin != nil {
+		return t.twin, nil
+	}
+	// pgx makes its own kind of transaction only by beginning one: with a statement that
+	// begins none, it stands on the one there is.
+	b := &pgx.Batch{}
+	b.BeginTx(pgx.TxOptions{BeginQuery: "select", CommitQuery: "select"})
+	br := t.conn.SendBatch(t.ctx, b)
+	if err := t.after("large objects", br.Close()); err != nil {
+		return nil, err
+	}
+	t.twin = br.Tx()
+	return t.twin, nil
+}
+
+// closeTwin closes what native returned, so that nobody uses it on the next borrower's
+// connection. Under a context that has ended pgx notes the end, and sends nothing.
+func (t *transaction) closeTwin() {
+	if t.twin != nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = t.twin.Commit(ctx)
+	}
+}
+
+// Conn returns the connection. If the transaction could not begin on it, it is closed, or
+// nil; nil also if the handle is finished: nothing must run outside the transaction.
 func (p *pgxTx) Conn() *pgx.Conn {
-	t, err := p.tx.scope().enter()
-	if err != nil {
+	s := p.tx.scope()
+	if s == nil || !s.t.mu.TryLock() {
 		return nil
 	}
+	t := s.t
 	defer t.leave()
-	if err := t.flush(t.ctx); err != nil && t.conn != nil && t.conn.PgConn().TxStatus() == statusIdle {
+	switch err := s.usable(); {
+	case errors.Is(err, ErrTxDone):
+		return nil
+	case err == nil:
+		err = t.flush(t.ctx)
+		if err == nil || t.conn == nil {
+			return t.conn
+		}
+	}
+	// What is sent now is either refused by the server, or undone.
+	if t.conn != nil && !t.begun && !t.conn.IsClosed() {
 		t.lost = true
 		closeConn(t.conn, t.db.cfg.ResolveTimeout)
 	}

@@ -63,6 +63,7 @@ func (s *session) send(ctx context.Context, c *pgx.Conn, requests []request) (an
 
 // dispatch is send without the tracer.
 func (s *session) dispatch(ctx context.Context, c *pgx.Conn, requests []request) (answers, error) {
+	s.current = ""
 	if err := rewrite(ctx, c, requests); err != nil {
 		return nil, err
 	}
@@ -86,7 +87,7 @@ func (s *session) dispatch(ctx context.Context, c *pgx.Conn, requests []request)
 	if err := p.Sync(); err != nil {
 		return &pipelined{conn: c, pipeline: p, err: err}, nil
 	}
-	return &pipelined{conn: c, pipeline: p}, nil
+	return &pipelined{session: s, conn: c, pipeline: p, requests: requests}, nil
 }
 
 // rewrite has pgx.NamedArgs and their like rewrite their statements.
@@ -158,7 +159,7 @@ func (s *session) prepare(ctx context.Context, c *pgx.Conn, requests []request) 
 		if _, known := asked[r.sql]; known || !s.described(r) || r.description != nil {
 			continue
 		}
-		name := s.prepared.newName()
+		name := s.prepared.name(r.sql)
 		asked[r.sql] = name
 		p.SendPrepare(name, r.sql, nil)
 	}
@@ -203,9 +204,10 @@ func (s *session) prepare(ctx context.Context, c *pgx.Conn, requests []request) 
 		}
 		return &unsentError{index, err}
 	}
-	if s.prepared != nil {
-		for _, d := range found {
+	for i := range requests {
+		if d := found[requests[i].sql]; s.prepared != nil && d != nil {
 			s.prepared.put(d)
+			delete(found, d.SQL)
 		}
 	}
 	return nil
@@ -266,14 +268,21 @@ func (r *request) write(p *pgconn.Pipeline, e *pgx.ExtendedQueryBuilder) {
 
 // pipelined are the answers to requests sent in the extended protocol.
 type pipelined struct {
+	session  *session
 	conn     *pgx.Conn
 	pipeline *pgconn.Pipeline
+	requests []request
+	read     int   // how many answers
 	err      error // the first; nothing behind it was executed
 }
 
 func (r *pipelined) next() (*pgconn.ResultReader, error) {
 	if r.err != nil {
 		return nil, r.err
+	}
+	if r.read < len(r.requests) {
+		r.session.current = r.requests[r.read].sql
+		r.read++
 	}
 	result, err := r.pipeline.GetResults()
 	if err != nil {

@@ -2,7 +2,8 @@ package txn
 
 import (
 	"container/list"
-	"strconv"
+	"crypto/sha256"
+	"encoding/hex"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -14,7 +15,6 @@ import (
 type prepared struct {
 	capacity int
 	named    bool // prepared on the server under a name, else only described
-	counter  int
 	byText   map[string]*list.Element
 	recent   *list.List // of *pgconn.StatementDescription
 	dropped  []string   // names to be freed on the server with the next preparation
@@ -33,14 +33,14 @@ func (p *prepared) get(sql string) *pgconn.StatementDescription {
 	return e.Value.(*pgconn.StatementDescription)
 }
 
-// newName is for a statement about to be prepared. Names are short and never come back, so
-// that one that is still being freed cannot be met.
-func (p *prepared) newName() string {
+// name is what a statement is called on the server. It says what the statement is: where a
+// connection pooler mixes sessions up, a name means the same in all of them, or nothing.
+func (p *prepared) name(sql string) string {
 	if p == nil || !p.named {
 		return ""
 	}
-	p.counter++
-	return "interlock_" + strconv.Itoa(p.counter)
+	sum := sha256.Sum256([]byte(sql))
+	return "interlock_" + hex.EncodeToString(sum[:24])
 }
 
 func (p *prepared) put(d *pgconn.StatementDescription) {
@@ -52,9 +52,6 @@ func (p *prepared) put(d *pgconn.StatementDescription) {
 
 // drop forgets a statement whose plan or description is no longer right.
 func (p *prepared) drop(sql string) {
-	if p == nil {
-		return
-	}
 	if e := p.byText[sql]; e != nil {
 		p.forget(e)
 	}
@@ -68,12 +65,9 @@ func (p *prepared) forget(e *list.Element) {
 	}
 }
 
-// clear forgets all, after somebody freed them behind our back.
+// clear forgets all, after somebody freed some of them behind our back.
 func (p *prepared) clear() {
-	if p == nil {
-		return
+	for p.recent.Len() > 0 {
+		p.forget(p.recent.Back())
 	}
-	clear(p.byText)
-	p.recent.Init()
-	p.dropped = nil
 }

@@ -8,8 +8,8 @@ import (
 
 // Queue keeps a statement back until the next one that needs an answer, or COMMIT, and
 // sends it with that: it costs no round trip of its own. Statements are executed in the
-// order in which they were given. Queue itself sends nothing, so it needs no context; it is
-// the one that brings the flush whose context counts.
+// order in which they were given. Queue itself sends nothing, so it needs no context, and may
+// be called while rows are open; it is the one that brings the flush whose context counts.
 //
 // If the statement fails, the call that flushed it returns a *QueuedError, and the
 // transaction can only be rolled back; behind a failed one nothing is executed, COMMIT
@@ -94,23 +94,44 @@ func (w *answer) abandoned(cause error) {
 }
 
 func (s *scope) queue(sql string, args []any, w *answer) {
-	t, err := s.enter()
-	if err == nil {
-		defer t.leave()
+	if err := s.enqueue(sql, args, w); err != nil {
+		w.err = &QueuedError{Query: w.query, Err: err}
+	}
+}
+
+// enqueue sends nothing, so that open rows are not in its way. A statement that it refuses
+// must not be forgotten by COMMIT: the transaction cannot be committed any more, nor can it
+// where a savepoint would contain the failure of another handle's statement.
+func (s *scope) enqueue(sql string, args []any, w *answer) (err error) {
+	if s == nil {
+		return ErrTxDone
+	}
+	t := s.t
+	if !t.mu.TryLock() {
+		t.misused.CompareAndSwap(nil, &QueuedError{Query: w.query, Err: ErrConcurrentUse})
+		return ErrConcurrentUse
+	}
+	defer t.leave()
+	if err := s.current(); err != nil {
+		t.misused.CompareAndSwap(nil, &QueuedError{Query: w.query, Err: err})
+		return err
+	}
+	switch {
+	case t.doom != nil:
+		return t.rollbackOnly()
+	case transactionControl(sql):
 		err = refuseControl(sql)
-		if err == nil && alone(sql, args) {
-			err = errQueuedAlone
-		}
-		if err != nil {
-			t.doomed(err) // COMMIT must not go on as if it had been done
-		}
+	case alone(sql, args):
+		err = errQueuedAlone
 	}
 	if err != nil {
-		w.err = &QueuedError{Query: w.query, Err: err}
-		return
+		t.doomed(&QueuedError{Query: w.query, Err: err})
+		return err
 	}
 	t.align()
+	t.noteSetting(sql)
 	t.ahead = append(t.ahead, step{kind: stepQueued, sql: sql, args: args, label: s.label, answer: w})
+	return nil
 }
 
 func (s *scope) flush(ctx context.Context) error {

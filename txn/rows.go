@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // rows are a query's rows which, when they end, free what they hold: the transaction for
@@ -89,6 +90,11 @@ func (r row) Scan(dest ...any) error {
 	if err := r.rows.Err(); err != nil {
 		return err
 	}
+	for _, d := range dest {
+		if _, ok := d.(*pgtype.DriverBytes); ok {
+			return errDriverBytes
+		}
+	}
 	if !r.rows.Next() {
 		if err := r.rows.Err(); err != nil {
 			return err
@@ -102,6 +108,9 @@ func (r row) Scan(dest ...any) error {
 	return r.rows.Err()
 }
 
+// errDriverBytes: the memory is the connection's again when Scan returns. pgx refuses it too.
+var errDriverBytes = errors.New("txn: cannot scan into *pgtype.DriverBytes from QueryRow")
+
 // failedRows carry an error that came before any row.
 func failedRows(err error) pgx.Rows {
 	r, _ := pgx.FailedBatchResults(&pgx.Batch{}, err).Query()
@@ -113,6 +122,7 @@ type batch struct {
 	answers answers
 	queries []*pgx.QueuedQuery
 	next    int    // the query whose answer comes next
+	rows    *rows  // of the query before it
 	sql     string // of the first one
 	finish  func(error) error
 
@@ -127,8 +137,9 @@ func (b *batch) discard()         { b.mu.Lock(); defer b.mu.Unlock(); b.end() }
 // errNoMoreResults is what pgx says, too.
 var errNoMoreResults = errors.New("no more results in batch")
 
-// advance says whether there is another answer.
+// advance says whether there is another answer. mu is held.
 func (b *batch) advance() error {
+	b.closeRows()
 	if b.err != nil {
 		return b.err
 	}
@@ -139,7 +150,21 @@ func (b *batch) advance() error {
 	return nil
 }
 
+// closeRows closes the rows of a query before the answer comes that takes their place.
+func (b *batch) closeRows() {
+	if b.rows == nil {
+		return
+	}
+	b.rows.Close()
+	if b.err == nil {
+		b.err = b.rows.Err()
+	}
+	b.rows = nil
+}
+
 func (b *batch) Exec() (tag pgconn.CommandTag, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if err := b.advance(); err != nil {
 		return tag, err
 	}
@@ -149,6 +174,8 @@ func (b *batch) Exec() (tag pgconn.CommandTag, err error) {
 }
 
 func (b *batch) Query() (pgx.Rows, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if err := b.advance(); err != nil {
 		return failedRows(err), err
 	}
@@ -157,12 +184,8 @@ func (b *batch) Query() (pgx.Rows, error) {
 		b.err = named(err)
 		return failedRows(b.err), b.err
 	}
-	return &rows{Rows: inner, sql: b.queries[b.next-1].SQL, finish: func(err error) error {
-		if b.err == nil {
-			b.err = named(err)
-		}
-		return b.err
-	}}, nil
+	b.rows = &rows{Rows: inner, sql: b.queries[b.next-1].SQL, finish: named}
+	return b.rows, nil
 }
 
 func (b *batch) QueryRow() pgx.Row {
@@ -172,12 +195,7 @@ func (b *batch) QueryRow() pgx.Row {
 
 // Close reads what was not read, and calls the queries' functions for it.
 func (b *batch) Close() error {
-	for !b.closed && b.err == nil && b.next < len(b.queries) {
-		if fn := b.queries[b.next].Fn; fn == nil {
-			_, _ = b.Exec()
-		} else if err := fn(b); err != nil && b.err == nil {
-			b.err = err
-		}
+	for b.callNext() {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -185,13 +203,47 @@ func (b *batch) Close() error {
 	return b.err
 }
 
+// callNext calls the next query's function, and reports whether to go on.
+func (b *batch) callNext() bool {
+	b.mu.Lock()
+	b.closeRows()
+	if b.closed || b.err != nil || b.next >= len(b.queries) {
+		b.mu.Unlock()
+		return false
+	}
+	fn := b.queries[b.next].Fn
+	b.mu.Unlock()
+	if fn == nil {
+		fn = func(r pgx.BatchResults) error { _, err := r.Exec(); return err }
+	}
+	err := fn(b)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == nil {
+		b.err = err
+	}
+	return b.err == nil
+}
+
+// end reads to the end what is left, since other answers follow, and statements that nobody
+// reads can fail too. mu is held.
 func (b *batch) end() {
 	if b.closed {
 		return
 	}
 	b.closed = true
-	if err := b.finish(b.err); b.err == nil || err != nil {
-		b.err = err
+	b.closeRows()
+	failure := b.err
+	for SQLState(failure) == "" && b.next < len(b.queries) {
+		b.next++
+		if _, err := b.answers.Exec(); err != nil {
+			failure = err
+			break
+		}
+	}
+	failure = b.finish(failure)
+	if b.err == nil || SQLState(b.err) != "" {
+		b.err = failure
 	}
 }
 

@@ -42,15 +42,25 @@ func (t *transaction) leave() { t.mu.Unlock() }
 
 // usable says whether a statement may be sent now. t.mu is held.
 func (s *scope) usable() error {
+	if err := s.current(); err != nil {
+		return err
+	}
 	switch t := s.t; {
-	case s.ended.Load(), !t.open.Load():
-		return ErrTxDone
-	case s.depth != len(t.inner):
-		return ErrSuspended
 	case t.results != nil:
 		return fmt.Errorf("%w: %s", ErrRowsOpen, t.results.describe())
 	case t.doom != nil:
 		return t.rollbackOnly()
+	}
+	return nil
+}
+
+// current says whether the transaction is the handle's at this moment.
+func (s *scope) current() error {
+	switch t := s.t; {
+	case s.ended.Load(), !t.open.Load(), t.disowned():
+		return ErrTxDone
+	case s.depth != len(t.inner):
+		return ErrSuspended
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ type session struct {
 	major    int       // version of the server; 0 if it does not say
 	prepared *prepared // nil in modes that keep no descriptions
 	encoders []pgx.ExtendedQueryBuilder
+	current  string // the statement whose answer is read
 
 	address string // of the server
 	genuine bool   // it is PostgreSQL, and not a service that speaks its protocol
@@ -47,8 +48,8 @@ func sessionOf(c *pgx.Conn) *session {
 	return s
 }
 
-// failed draws from a statement's error what it says about the statement itself.
-func (s *session) failed(sql string, err error) {
+// failed draws from the current statement's error what it says about the statement itself.
+func (s *session) failed(err error) {
 	if s.prepared == nil || err == nil {
 		return
 	}
@@ -56,14 +57,17 @@ func (s *session) failed(sql string, err error) {
 	case state == "":
 	case state == stateUnknownStatement:
 		s.prepared.clear() // somebody deallocated what is ours
-	case state[:2] == classNotSupported, state[:2] == classSyntaxOrAccess, state[:2] == classInternal:
-		s.prepared.drop(sql) // its plan, or what it was made from, may be no longer right
+	case state == stateProtocolViolation, state[:2] == classNotSupported,
+		state[:2] == classSyntaxOrAccess, state[:2] == classInternal:
+		s.prepared.drop(s.current) // its plan, or what it was made from, may be no longer right
 	}
 }
 
-// exec sends a statement by itself, as pgx's Exec does.
-func (s *session) exec(ctx context.Context, c *pgx.Conn, sql string, args []any) (tag pgconn.CommandTag, err error) {
-	if s.mode != pgx.QueryExecModeCacheStatement || len(args) == 0 || alone(sql, args) {
+// exec sends a statement by itself, as pgx's Exec does, and by pgx's own means if it must be
+// alone.
+func (s *session) exec(ctx context.Context, c *pgx.Conn, sql string, args []any, alone bool) (tag pgconn.CommandTag, err error) {
+	s.current = sql
+	if s.mode != pgx.QueryExecModeCacheStatement || len(args) == 0 || alone {
 		return c.Exec(ctx, sql, args...)
 	}
 	if s.query != nil {
@@ -80,8 +84,9 @@ func (s *session) exec(ctx context.Context, c *pgx.Conn, sql string, args []any)
 }
 
 // queryRows sends a statement by itself, as pgx's Query does.
-func (s *session) queryRows(ctx context.Context, c *pgx.Conn, sql string, args []any) (pgx.Rows, error) {
-	if s.mode != pgx.QueryExecModeCacheStatement || sql == "" || alone(sql, args) {
+func (s *session) queryRows(ctx context.Context, c *pgx.Conn, sql string, args []any, alone bool) (pgx.Rows, error) {
+	s.current = sql
+	if s.mode != pgx.QueryExecModeCacheStatement || sql == "" || alone {
 		return c.Query(ctx, sql, args...)
 	}
 	if s.query == nil {
@@ -123,6 +128,7 @@ func (s *session) execute(ctx context.Context, c *pgx.Conn, sql string, args []a
 		return nil, err
 	}
 	e := &s.encoders[0]
+	s.current = r.sql
 	return c.PgConn().ExecStatement(ctx, r.description, e.ParamValues, e.ParamFormats, e.ResultFormats), nil
 }
 

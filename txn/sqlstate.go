@@ -10,6 +10,7 @@ import (
 // SQLSTATEs that this package decides by. Their meaning is in appendix A of the PostgreSQL
 // manual.
 const (
+	stateProtocolViolation    = "08P01"
 	stateFeatureNotSupported  = "0A000"
 	stateIdleInTransaction    = "25P03"
 	stateTransactionTimeout   = "25P04"

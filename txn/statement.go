@@ -3,6 +3,7 @@ package txn
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -65,9 +66,15 @@ func (s *scope) send(sql string) (*transaction, error) {
 	t, err := s.enter()
 	if err == nil {
 		t.align()
-		t.destroy = t.destroy || sessionSetting(sql) // the next borrower must not inherit it
+		t.noteSetting(sql)
 	}
 	return t, err
+}
+
+// noteSetting has the connection closed at the end if the statement sets something for the
+// session: the next borrower must not inherit it.
+func (t *transaction) noteSetting(sql string) {
+	t.destroy = t.destroy || sessionSetting(sql)
 }
 
 func refuseControl(sql string) error {
@@ -105,7 +112,7 @@ func (s *scope) exec(ctx context.Context, sql string, args ...any) (tag pgconn.C
 	}
 	if single || t.ready(sql) {
 		t.used.RoundTrips++
-		tag, err = t.session.exec(ctx, t.conn, sql, args)
+		tag, err = t.session.exec(ctx, t.conn, sql, args, single)
 		return tag, t.after(sql, err)
 	}
 	a, behind, err := t.depart(ctx, t.one(request{sql: sql, args: args, plain: len(args) == 0}))
@@ -128,7 +135,7 @@ func (s *scope) query(ctx context.Context, sql string, args ...any) (_ pgx.Rows,
 			t.ran(s.label, sql, false, since, 0, err)
 		}
 	}()
-	single := len(args) > 0 && alone(sql, args)
+	single := alone(sql, args)
 	if single {
 		if err := t.flush(ctx); err != nil {
 			return failedRows(err), err
@@ -137,7 +144,7 @@ func (s *scope) query(ctx context.Context, sql string, args ...any) (_ pgx.Rows,
 	r := &rows{sql: sql}
 	if single || t.ready(sql) {
 		t.used.RoundTrips++
-		r.Rows, err = t.session.queryRows(ctx, t.conn, sql, args)
+		r.Rows, err = t.session.queryRows(ctx, t.conn, sql, args, single)
 		if err != nil {
 			err = t.after(sql, err)
 			return failedRows(err), err
@@ -179,23 +186,42 @@ func (s *scope) sendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 		return pgx.FailedBatchResults(&pgx.Batch{}, err)
 	}
 	defer t.leave()
+	for _, q := range b.QueuedQueries {
+		t.noteSetting(q.SQL)
+	}
 	if b.Len() == 0 {
 		return &batch{closed: true}
 	}
 	since := t.now()
-	own := make([]request, len(b.QueuedQueries))
-	for i, q := range b.QueuedQueries {
-		own[i] = request{sql: q.SQL, args: q.Arguments}
-	}
-	a, behind, err := t.depart(ctx, own)
+	a, behind, err := t.departBatch(ctx, b)
 	if err != nil {
-		t.ran(s.label, first, false, since, 0, err)
 		return pgx.FailedBatchResults(&pgx.Batch{}, err)
 	}
 	br := &batch{answers: a, queries: b.QueuedQueries, sql: first}
 	br.finish = func(err error) error { return t.finishResults(br, s.label, first, since, 0, a, behind, err) }
 	t.results = br
 	return br
+}
+
+// departBatch sends a batch with what is held back, or, if one of its statements must be
+// alone, as pgx does.
+func (t *transaction) departBatch(ctx context.Context, b *pgx.Batch) (a answers, behind []step, err error) {
+	if slices.ContainsFunc(b.QueuedQueries, func(q *pgx.QueuedQuery) bool { return alone(q.SQL, q.Arguments) }) {
+		if err := t.flush(ctx); err != nil {
+			return nil, nil, err
+		}
+		silent := &pgx.Batch{} // the functions are called by us
+		for _, q := range b.QueuedQueries {
+			silent.Queue(q.SQL, q.Arguments...)
+		}
+		t.used.RoundTrips++
+		return t.conn.SendBatch(ctx, silent), nil, nil
+	}
+	own := make([]request, len(b.QueuedQueries))
+	for i, q := range b.QueuedQueries {
+		own[i] = request{sql: q.SQL, args: q.Arguments}
+	}
+	return t.depart(ctx, own)
 }
 
 // finishResults is called by rows and batches at their end; a and behind are what came

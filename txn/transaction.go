@@ -38,6 +38,8 @@ type transaction struct {
 	mu        sync.Mutex
 	pooled    *pgxpool.Conn // nil before the first flush and after the end
 	conn      *pgx.Conn     // the pooled one
+	owner     pgx.Tx        // who began the transaction, if others did
+	twin      pgx.Tx        // see native
 	session   *session
 	begun     bool
 	lost      bool     // the connection is gone
@@ -59,6 +61,8 @@ type transaction struct {
 	token     *token        // of the idempotency key, if there is one
 	results   results       // of a query or batch not read to its end
 	hooks     hooks
+
+	misused atomic.Pointer[QueuedError] // a statement that Queue refused
 
 	doom  error // the first failure that only a rollback can follow
 	cause error // of doom, as the server said it, if that was replaced
@@ -143,6 +147,7 @@ func (t *transaction) end(err error, s *scope) error {
 	if err == nil {
 		err = open
 	}
+	t.noteMisuse()
 	if err == nil && t.doom != nil {
 		err = t.rollbackOnly()
 	}
@@ -192,6 +197,13 @@ func (t *transaction) closeResults() error {
 	return fmt.Errorf("%w: %s", ErrRowsOpen, r.describe())
 }
 
+// noteMisuse dooms a transaction that a handle was misused in to queue a statement.
+func (t *transaction) noteMisuse() {
+	if m := t.misused.Load(); m != nil {
+		t.doomed(m)
+	}
+}
+
 func (t *transaction) rollbackOnly() error {
 	return &rollbackOnlyError{t.opts.Label, t.doom}
 }
@@ -207,7 +219,8 @@ func (t *transaction) doomed(err error) {
 // what its failure means for the transaction and gives the error its name.
 func (t *transaction) after(sql string, err error) error {
 	pg := t.conn.PgConn()
-	t.session.failed(sql, err)
+	t.session.failed(err)
+	t.session.current = ""
 	switch {
 	case pg.IsClosed():
 		if err == nil {
@@ -259,6 +272,7 @@ func (t *transaction) release() {
 	if t.lost || t.destroy || t.conn.PgConn().TxStatus() != statusIdle {
 		closeConn(t.conn, t.db.cfg.ResolveTimeout)
 	}
+	t.closeTwin()
 	t.pooled.Release()
 	t.pooled, t.conn = nil, nil
 }
