@@ -215,7 +215,7 @@ func (t *transaction) savepointAhead(n int) int {
 func (t *transaction) settle(s *step, a answers) error {
 	switch s.kind {
 	case stepQueued:
-		err := s.answer.read(a)
+		err := s.answer.read(a, t.conn)
 		t.ran(s.label, s.sql, true, t.flown, s.answer.rows, err)
 		return err
 	case stepXID:

@@ -177,6 +177,34 @@ func ExamplePending() {
 	// <nil>
 }
 
+// Independent queries of different types come in one round trip, BEGIN and COMMIT included.
+func ExampleQueueValue() {
+	ctx := context.Background()
+	d, done := exampleDB()
+	defer done()
+
+	count := func(table string) func(txn.Querier) (int, error) {
+		return func(q txn.Querier) (n int, err error) {
+			err = q.QueryRow(ctx, "select count(*) from "+table).Scan(&n)
+			return n, err
+		}
+	}
+	var users, wallets *txn.Pending[int]
+	err := txn.WithReadTx(ctx, d, txn.Options{Label: "report"}, func(ctx context.Context, rx *txn.ReadTx) error {
+		users = txn.QueueValue(rx, count("users"))
+		wallets = txn.QueueValue(rx, count("wallets"))
+		return nil
+	})
+	fmt.Println(err)
+	fmt.Println(users.Value())
+	fmt.Println(wallets.Value())
+
+	// Output:
+	// <nil>
+	// 0 <nil>
+	// 0 <nil>
+}
+
 // What the world must not hear of too early waits for COMMIT.
 func ExampleTx_AfterCommit() {
 	ctx := context.Background()

@@ -3,6 +3,7 @@ package txn
 import (
 	"context"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -69,8 +70,13 @@ type answer struct {
 	err     error
 }
 
-func (w *answer) read(a answers) error {
+// read reads the answer. An error that is not the server's, nor of the connection, concerns
+// nobody but who waits for this answer.
+func (w *answer) read(a answers, c *pgx.Conn) error {
 	err := w.decode(a)
+	if err != nil && SQLState(err) == "" && !c.IsClosed() {
+		w.err, err = named(err), nil
+	}
 	w.done = err == nil
 	return err
 }
