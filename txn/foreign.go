@@ -86,6 +86,7 @@ func (j *Joined) Finish(ctx context.Context) (err error) {
 		err = open
 	}
 	t.noteMisuse()
+	t.inspect()
 	if err == nil && t.doom != nil {
 		err = t.rollbackOnly()
 	}

@@ -101,6 +101,7 @@ func (s *scope) leaveSavepoint(ctx context.Context, p savepoint, err error) erro
 		err = open
 	}
 	s.finish()
+	t.inspect()
 	if err == nil && t.doom != nil {
 		err = t.rollbackOnly()
 	}

@@ -45,10 +45,11 @@ func (s *scope) usable() error {
 	if err := s.current(); err != nil {
 		return err
 	}
-	switch t := s.t; {
-	case t.results != nil:
+	t := s.t
+	if t.results != nil {
 		return fmt.Errorf("%w: %s", ErrRowsOpen, t.results.describe())
-	case t.doom != nil:
+	}
+	if t.inspect(); t.doom != nil {
 		return t.rollbackOnly()
 	}
 	return nil

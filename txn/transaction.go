@@ -148,6 +148,7 @@ func (t *transaction) end(err error, s *scope) error {
 		err = open
 	}
 	t.noteMisuse()
+	t.inspect()
 	if err == nil && t.doom != nil {
 		err = t.rollbackOnly()
 	}
@@ -203,6 +204,24 @@ func (t *transaction) noteMisuse() {
 		t.doomed(m)
 	}
 }
+
+// inspect finds out what statements did that went by us, through Pgx().Conn(): nothing must
+// be sent to a connection whose transaction they ended. The connection is free.
+func (t *transaction) inspect() {
+	if !t.begun || t.conn == nil || t.doom != nil {
+		return
+	}
+	switch t.conn.PgConn().TxStatus() {
+	case statusIdle:
+		t.destroy = true
+		t.doomed(&EndedError{Query: "sent through Pgx().Conn()"})
+	case statusFailed:
+		t.doomed(errFailedUnseen)
+	}
+}
+
+// errFailedUnseen: only the one who sent it knows the error.
+var errFailedUnseen = errors.New("txn: a statement sent through Pgx().Conn() failed")
 
 func (t *transaction) rollbackOnly() error {
 	return &rollbackOnlyError{t.opts.Label, t.doom}
