@@ -39,10 +39,10 @@ func (t *transaction) beginning() []step {
 		sql += " deferrable"
 	}
 	steps := make([]step, 0, 4+len(t.ahead))
-	initial := limits{t.opts.LockTimeout, t.opts.StatementTimeout, t.opts.IdleTimeout}.under(t.ceiling)
+	first := t.firstSettings()
 	early := len(t.opts.Locks) > 0 && t.opts.Isolation.strength() > ReadCommitted
 	if early {
-		steps = append(steps, sessionLocks(t.opts.Locks, initial)...)
+		steps = append(steps, sessionLocks(t.opts.Locks, first)...)
 	}
 	steps = append(steps, step{kind: stepBegin, sql: sql})
 	set := func(statements ...string) {
@@ -50,18 +50,12 @@ func (t *transaction) beginning() []step {
 			steps = append(steps, step{sql: sql})
 		}
 	}
-	if t.opts.Timeout > 0 && t.session.major >= transactionTimeoutSince {
-		set(setLocal("transaction_timeout", t.opts.Timeout+backstop))
-	}
-	set(initial.change(limits{})...)
+	set(first...)
 	if t.opts.SynchronousCommit != SyncUnspecified {
 		set("set local synchronous_commit = " + string(t.opts.SynchronousCommit))
 	}
 	if t.opts.DeferConstraints {
 		set("set constraints all deferred")
-	}
-	if t.db.cfg.LabelAppName && t.opts.Label != "" {
-		set("set local application_name = " + literal(appName(t.opts.Label)))
 	}
 	set(settingsSQL(t.opts.Settings)...)
 	if early {
@@ -73,6 +67,20 @@ func (t *transaction) beginning() []step {
 		steps = append(steps, t.token.step())
 	}
 	return steps
+}
+
+// firstSettings returns the SET LOCAL statements for what already counts while a lock is
+// waited for: the limits, and the name by which the session is seen waiting.
+func (t *transaction) firstSettings() (statements []string) {
+	if t.opts.Timeout > 0 && t.session.major >= transactionTimeoutSince {
+		statements = append(statements, setLocal("transaction_timeout", t.opts.Timeout+backstop))
+	}
+	initial := limits{t.opts.LockTimeout, t.opts.StatementTimeout, t.opts.IdleTimeout}.under(t.ceiling)
+	statements = append(statements, initial.change(limits{})...)
+	if t.db.cfg.LabelAppName && t.opts.Label != "" {
+		statements = append(statements, "set local application_name = "+literal(appName(t.opts.Label)))
+	}
+	return statements
 }
 
 // under returns l with no statement and no pause allowed longer than the ceiling, if there

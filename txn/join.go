@@ -20,7 +20,10 @@ func (t *transaction) adopt(opts Options, readOnly bool) (restore func(), err er
 	override(&t.want.lock, opts.LockTimeout)
 	override(&t.want.statement, opts.StatementTimeout)
 	override(&t.want.idle, opts.IdleTimeout)
-	t.ahead = append(t.ahead, transactionLocks(opts.Locks)...)
+	if locks := t.opts.without(opts.Locks); len(locks) > 0 {
+		t.align() // the inner call's limits hold for its locks
+		t.ahead = append(t.ahead, transactionLocks(locks)...)
+	}
 	// What the outer call retries grows for good: the inner's failure may become the whole
 	// transaction's only later, at COMMIT.
 	if len(opts.RetryAlso) > 0 {
@@ -55,11 +58,19 @@ func (outer Options) conflict(inner Options) error {
 		return fmt.Errorf("%w: IdempotencyKey: the transaction has %q, asked for is %q; ask for it in the outer call",
 			ErrOptionsConflict, outer.IdempotencyKey, k)
 	}
-	if len(inner.Locks) > 0 && outer.Isolation.strength() > ReadCommitted {
+	if len(outer.without(inner.Locks)) > 0 && outer.Isolation.strength() > ReadCommitted {
 		return fmt.Errorf("%w: Locks: the transaction is %s, its snapshot would be older than the locks; ask for them in the outer call",
 			ErrOptionsConflict, outer.Isolation)
 	}
 	return nil
+}
+
+// without returns the keys that a transaction with the options does not hold from its
+// beginning.
+func (outer Options) without(keys []Key) []Key {
+	return slices.DeleteFunc(slices.Clone(keys), func(k Key) bool {
+		return slices.ContainsFunc(outer.Locks, func(held Key) bool { return held.id == k.id && (k.shared || !held.shared) })
+	})
 }
 
 func override[T comparable](field *T, by T) {

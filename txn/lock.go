@@ -11,7 +11,8 @@ import (
 )
 
 // A Key names an advisory lock: a lock on whatever the application agrees that it means.
-// Keys are equal if they were made from equal names. The zero Key is not valid.
+// Keys are equal if they were made from equal names. The zero Key is not valid: it is refused
+// with an *OptionsError.
 type Key struct {
 	id     int64
 	shared bool
@@ -47,6 +48,11 @@ func (k Key) Shared() Key {
 // String returns the key's name.
 func (k Key) String() string { return k.name }
 
+// empty: all that forgot to name something would share one lock.
+func (k Key) empty() bool { return k.name == "" }
+
+var errEmptyKey = &OptionsError{"Locks", "a key is empty; make keys by NewKey"}
+
 // function is the server's function that does what: "lock", "unlock", "xact_lock" …
 func (k Key) function(what string) string {
 	if k.shared {
@@ -63,6 +69,9 @@ func (k Key) function(what string) string {
 // first statement began, which was before the lock was granted: it does not see what the
 // lock's last holder did. Take the lock by Options.Locks there.
 func (tx *Tx) AdvisoryLock(ctx context.Context, k Key) error {
+	if k.empty() {
+		return errEmptyKey
+	}
 	_, err := tx.Exec(ctx, "select "+k.function("xact_lock"), k.id)
 	return err
 }
@@ -70,6 +79,9 @@ func (tx *Tx) AdvisoryLock(ctx context.Context, k Key) error {
 // TryAdvisoryLock is AdvisoryLock for those who would rather not wait: it reports whether
 // the lock was granted.
 func (tx *Tx) TryAdvisoryLock(ctx context.Context, k Key) (granted bool, err error) {
+	if k.empty() {
+		return false, errEmptyKey
+	}
 	what := "xact_lock"
 	if k.shared {
 		what += "_shared"
@@ -106,9 +118,9 @@ func transactionLocks(keys []Key) []step {
 // sessionLocks returns steps that wait for the locks in a transaction of their own and keep
 // them for the session. A transaction that begins afterwards takes its snapshot later than
 // the locks.
-func sessionLocks(keys []Key, l limits) []step {
+func sessionLocks(keys []Key, settings []string) []step {
 	steps := []step{{kind: stepLock, sql: "begin"}}
-	for _, sql := range l.change(limits{}) {
+	for _, sql := range settings {
 		steps = append(steps, step{kind: stepLock, sql: sql})
 	}
 	for _, k := range ordered(keys) {
@@ -137,6 +149,7 @@ func (t *transaction) releaseLocks(ctx context.Context) error {
 	for _, k := range ordered(t.opts.Locks) {
 		requests = append(requests, request{sql: "select " + k.function("unlock"), args: []any{k.id}, ours: true})
 	}
+	t.used.RoundTrips++
 	a, err := t.session.send(ctx, t.conn, requests)
 	if err != nil {
 		return err

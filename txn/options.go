@@ -124,8 +124,10 @@ type Options struct {
 	// Locks are advisory locks that are taken before anything is read, in one order for
 	// everybody, and held until the transaction ends. At RepeatableRead and Serializable the
 	// snapshot is taken after the locks, so that the transaction sees what their last holders
-	// did, as it would not with Tx.AdvisoryLock. LockTimeout bounds each wait. Joined: taken
-	// with the next statement at ReadCommitted, above it ErrOptionsConflict.
+	// did, as it would not with Tx.AdvisoryLock. LockTimeout bounds each wait. They travel with
+	// the first statement: what the function does before that is not protected, and one that
+	// sends none takes none. Joined: those that the transaction did not begin with are taken
+	// with the next statement at ReadCommitted; above it they are ErrOptionsConflict.
 	Locks []Key
 
 	// IdempotencyKey names the work, so that it is done once: the key is stored in the same
@@ -204,8 +206,8 @@ func (o Options) validate(readOnly bool) error {
 	case !storable(o.IdempotencyKey) || !storable(o.Fingerprint):
 		return &OptionsError{"IdempotencyKey", "or Fingerprint is not a text that PostgreSQL can store: UTF-8 without zero bytes"}
 	}
-	if slices.ContainsFunc(o.Locks, func(k Key) bool { return k.name == "" }) {
-		return &OptionsError{"Locks", "a key is empty; make keys by NewKey"}
+	if slices.ContainsFunc(o.Locks, Key.empty) {
+		return errEmptyKey
 	}
 	for _, code := range o.RetryAlso {
 		if len(code) != 5 {
