@@ -68,11 +68,7 @@ func (s *session) dispatch(ctx context.Context, c *pgx.Conn, requests []request)
 		return nil, err
 	}
 	if s.mode == pgx.QueryExecModeSimpleProtocol {
-		b := &pgx.Batch{}
-		for _, r := range requests {
-			b.Queue(r.sql, r.args...)
-		}
-		return c.SendBatch(ctx, b), nil
+		return sendSimple(ctx, c, requests)
 	}
 	if err := s.describe(ctx, c, requests); err != nil {
 		return nil, err
@@ -88,6 +84,31 @@ func (s *session) dispatch(ctx context.Context, c *pgx.Conn, requests []request)
 		return &pipelined{conn: c, pipeline: p, err: err}, nil
 	}
 	return &pipelined{session: s, conn: c, pipeline: p, requests: requests}, nil
+}
+
+// sendSimple sends the requests in the simple protocol, for which pgx alone can write
+// arguments into a text.
+func sendSimple(ctx context.Context, c *pgx.Conn, requests []request) (answers, error) {
+	b := &pgx.Batch{}
+	for _, r := range requests {
+		b.Queue(r.sql, r.args...)
+	}
+	br := c.SendBatch(ctx, b)
+	if c.PgConn().IsBusy() || c.IsClosed() {
+		return br, nil
+	}
+	// It was not sent. Under a context that has ended, pgx says of each request whether its
+	// arguments can be written, and sends nothing.
+	done, cancel := context.WithCancel(context.Background())
+	cancel()
+	for i, r := range requests {
+		b := &pgx.Batch{}
+		b.Queue(r.sql, r.args...)
+		if err := c.SendBatch(done, b).Close(); err != nil && !cancelled(err) {
+			return nil, &unsentError{i, err}
+		}
+	}
+	return nil, &unsentError{0, br.Close()}
 }
 
 // rewrite has pgx.NamedArgs and their like rewrite their statements.

@@ -3,10 +3,13 @@ package txn_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"math/big"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -428,4 +431,366 @@ func TestBeginRefused(t *testing.T) {
 		}
 	}
 	require.Empty(t, f.notes(t))
+}
+
+// What comes back is what pgx alone gives: the same values, formats and errors, wherever the
+// statement stands.
+func TestTypesAreThoseOfPgx(t *testing.T) {
+	f := setup(t, txn.Config{})
+	_, err := f.Admin(t).Exec(t.Context(), "create type mood as enum ('glad', 'sad'); create domain cents as bigint check (value >= 0)")
+	require.NoError(t, err)
+	moment := time.Date(2024, 2, 29, 23, 59, 59, 123456000, time.FixedZone("", 3600))
+	var noInt *int64
+	cases := []struct {
+		sql string
+		arg any
+	}{
+		{"select $1::uuid", "1b4e28ba-2fa1-11d2-883f-0016d3cca427"},
+		{"select $1::uuid", [16]byte{1, 2, 15: 255}},
+		{"select $1::uuid", pgtype.UUID{}},
+		{"select $1::timestamptz", moment},
+		{"select $1::timestamptz", &moment},
+		{"select $1::timestamptz", "infinity"},
+		{"select $1::timestamp", moment},
+		{"select $1::date", moment},
+		{"select $1::time", pgtype.Time{Microseconds: 1, Valid: true}},
+		{"select $1::interval", 90 * time.Minute},
+		{"select $1::numeric", "12345678901234567890.123456789"},
+		{"select $1::numeric", pgtype.Numeric{Int: big.NewInt(-12345), Exp: -2, Valid: true}},
+		{"select $1::numeric", "NaN"},
+		{"select $1::jsonb", `{"a": [1, null, "x"]}`},
+		{"select $1::jsonb", []byte(`[1, 2]`)},
+		{"select $1::jsonb", map[string]any{"k": "v"}},
+		{"select $1::jsonb", json.RawMessage(`"raw"`)},
+		{"select $1::json", struct{ A int }{7}},
+		{"select $1::text[]", []string{"a", `b"\'`, "", "NULL"}},
+		{"select $1::int8[]", []int64{1, -2, 1 << 62}},
+		{"select $1::int8[]", []*int64{noInt, noInt}},
+		{"select $1::int8[]", []int64(nil)},
+		{"select array[[1, 2], [3, $1::int4]]", int32(4)},
+		{"select $1::bytea", []byte{0, 1, '\\', '\'', 255}},
+		{"select $1::bytea", []byte{}},
+		{"select $1::bytea", []byte(nil)},
+		{"select $1::bool", true},
+		{"select $1::float8", 0.1},
+		{"select $1::float4", float32(0.1)},
+		{"select $1::int2", int16(-32768)},
+		{"select $1::int4", 7},
+		{"select $1::int8", int64(-1 << 63)},
+		{"select $1::int8", noInt},
+		{"select $1::text", `it's $1 \ "quoted" -- ünï/*cödé*/;` + "\n"},
+		{"select $1::text", nil},
+		{"select $1::cents", int64(5)},
+		{"select $1::cents", int64(-5)}, // refused by the server
+		{"select $1::mood", "glad"},
+		{"select $1::mood", "angry"},
+		{"select $1::int4range", pgtype.Range[pgtype.Int4]{
+			Lower: pgtype.Int4{Int32: 1, Valid: true}, Upper: pgtype.Int4{Int32: 5, Valid: true},
+			LowerType: pgtype.Inclusive, UpperType: pgtype.Exclusive, Valid: true,
+		}},
+		{"select $1::inet", netip.MustParsePrefix("10.0.0.0/8")},
+		{"select $1::point", pgtype.Point{P: pgtype.Vec2{X: 1, Y: 2}, Valid: true}},
+		{"select row($1::int4, 'x')", 1},
+		{"select $1::int4", int64(1 << 40)},   // out of range
+		{"select $1::int4", struct{}{}},       // no such encoding
+		{"select $1::text", "zero \x00 byte"}, // no such text
+	}
+	for _, mode := range modes {
+		plain, ours := f.single(t, mode.set).Pool(), f.single(t, mode.set)
+		for i, c := range cases {
+			t.Run(fmt.Sprintf("%s/%d %s", mode.name, i, c.sql), func(t *testing.T) {
+				tx, err := plain.Begin(t.Context())
+				require.NoError(t, err)
+				want := gather(tx.Query(t.Context(), c.sql, c.arg))
+				_ = tx.Rollback(t.Context())
+				for place, p := range places {
+					for range 2 {
+						err := txn.WithTx(t.Context(), ours, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+							require.NoError(t, p.before(ctx, tx))
+							got := gather(tx.Query(ctx, c.sql, c.arg))
+							require.Equal(t, want.code, got.code, place)
+							require.Equal(t, want.failed, got.failed, "%s: %v", place, got.err)
+							require.Equal(t, want.values, got.values, place)
+							require.Equal(t, want.fields, got.fields, place)
+							if want.failed {
+								return errBusiness
+							}
+							b := &pgx.Batch{}
+							b.Queue(c.sql, c.arg)
+							br := tx.SendBatch(ctx, b)
+							got = gather(br.Query())
+							require.NoError(t, br.Close())
+							require.Equal(t, want.values, got.values, "%s: in a batch", place)
+							return errBusiness
+						})
+						require.ErrorIs(t, err, errBusiness)
+					}
+				}
+			})
+		}
+	}
+}
+
+// A gathered is all that a query gave.
+type gathered struct {
+	values []any
+	fields []pgconn.FieldDescription
+	failed bool
+	code   string
+	err    error
+}
+
+func gather(rows pgx.Rows, err error) (g gathered) {
+	for err == nil && rows.Next() {
+		g.fields = slices.Clone(rows.FieldDescriptions())
+		for _, raw := range rows.RawValues() {
+			g.values = append(g.values, slices.Clone(raw))
+		}
+		var values []any
+		values, err = rows.Values()
+		g.values = append(g.values, values...)
+	}
+	rows.Close()
+	if err == nil {
+		err = rows.Err()
+	}
+	g.failed, g.code, g.err = err != nil, txn.SQLState(err), err
+	return g
+}
+
+// A mistake of the caller's own, and a statement that the server cannot prepare, cost neither
+// the connection nor a word to it more than needed.
+func TestStatementThatCannotBeSent(t *testing.T) {
+	f := setup(t, txn.Config{})
+	for _, mode := range modes {
+		d := f.single(t, mode.set)
+		process := pid(t, d)
+		for place, p := range places {
+			for mistake, wrong := range map[string][]any{
+				"type":     {struct{}{}},
+				"too many": {1, 2},
+				"too few":  nil,
+			} {
+				t.Run(mode.name+"/"+place+"/"+mistake, func(t *testing.T) {
+					const sql = "update accounts set balance = 0 where $1::int4 = 1"
+					for name, way := range ways(sql, wrong...) {
+						f.empty(t)
+						err := txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+							require.NoError(t, p.before(ctx, tx))
+							err := way(ctx, tx)
+							if name == "queued" {
+								return nil
+							}
+							require.Error(t, err, name)
+							if txn.SQLState(err) != "" { // sent after all, where nothing is known of a statement
+								require.ErrorIs(t, write(ctx, tx, "behind"), txn.ErrRollbackOnly)
+								return err
+							}
+							return write(ctx, tx, "behind")
+						})
+						if err == nil {
+							require.Equal(t, append(slices.Clone(p.notes), "behind"), f.notes(t), name)
+						} else {
+							require.Empty(t, f.notes(t), name)
+						}
+						require.True(t, err != nil || name != "queued")
+						if mistake == "type" && name != "queued" && mode.mode != pgx.QueryExecModeSimpleProtocol {
+							require.NoError(t, err, name)
+						}
+						require.Equal(t, process, pid(t, d), name)
+					}
+				})
+			}
+			for code, sql := range map[string]string{
+				"42601": "update accounts sot balance = $1::int4",
+				"42P01": "update missing set balance = $1::int4",
+				"42703": "update accounts set missing = $1::int4",
+			} {
+				t.Run(mode.name+"/"+place+"/"+code, func(t *testing.T) {
+					f.empty(t)
+					for name, way := range ways(sql, 1) {
+						err := txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+							require.NoError(t, p.before(ctx, tx))
+							if err := way(ctx, tx); name != "queued" {
+								require.Equal(t, code, txn.SQLState(err), name)
+								require.ErrorIs(t, write(ctx, tx, "behind"), txn.ErrRollbackOnly)
+							}
+							return nil
+						})
+						require.Equal(t, code, txn.SQLState(err), name)
+						require.Empty(t, f.notes(t))
+						require.Equal(t, process, pid(t, d), name)
+					}
+				})
+			}
+		}
+	}
+	var sum int
+	require.NoError(t, f.db.Pool().QueryRow(t.Context(), "select sum(balance) from accounts").Scan(&sum))
+	require.Equal(t, 4000, sum)
+}
+
+// Statements of a batch behind one that fails are not executed, and their functions not called.
+func TestBatchFailsInTheMiddle(t *testing.T) {
+	f := setup(t, txn.Config{})
+	for _, mode := range modes {
+		d := f.single(t, mode.set)
+		process := pid(t, d)
+		for place, p := range places {
+			for how, read := range map[string]func(*testing.T, *pgx.Batch, pgx.BatchResults) error{
+				"closed": func(_ *testing.T, _ *pgx.Batch, br pgx.BatchResults) error { return br.Close() },
+				"by hand": func(t *testing.T, _ *pgx.Batch, br pgx.BatchResults) error {
+					_, err := br.Exec()
+					require.NoError(t, err)
+					_, failure := br.Exec()
+					require.Error(t, failure)
+					_, err = br.Exec()
+					require.Equal(t, failure, err)
+					rows, err := br.Query()
+					require.Equal(t, failure, err)
+					require.Equal(t, failure, rows.Err())
+					return br.Close()
+				},
+				"by rows": func(t *testing.T, _ *pgx.Batch, br pgx.BatchResults) error {
+					_, err := br.Exec()
+					require.NoError(t, err)
+					rows, _ := br.Query()
+					require.False(t, rows.Next())
+					require.Error(t, rows.Err())
+					return br.Close()
+				},
+				"by functions": func(t *testing.T, b *pgx.Batch, br pgx.BatchResults) error {
+					called := 0
+					b.QueuedQueries[0].Exec(func(pgconn.CommandTag) error { called++; return nil })
+					b.QueuedQueries[1].Query(func(rows pgx.Rows) error { called++; require.False(t, rows.Next()); return rows.Err() })
+					b.QueuedQueries[2].Exec(func(pgconn.CommandTag) error { called++; return nil })
+					err := br.Close()
+					require.Equal(t, 2, called)
+					return err
+				},
+				"behind a callback's error": func(t *testing.T, b *pgx.Batch, br pgx.BatchResults) error {
+					b.QueuedQueries[0].Exec(func(pgconn.CommandTag) error { return errBusiness })
+					err := br.Close()
+					require.ErrorIs(t, err, errBusiness)
+					return err
+				},
+			} {
+				t.Run(mode.name+"/"+place+"/"+how, func(t *testing.T) {
+					err := txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+						require.NoError(t, p.before(ctx, tx))
+						b := &pgx.Batch{}
+						b.Queue(insertNote, "undone")
+						b.Queue("select fail($1)", "P0001")
+						b.Queue("select pg_advisory_lock($1)", int64(2))
+						err := read(t, b, tx.SendBatch(ctx, b))
+						if how != "behind a callback's error" {
+							require.Equal(t, "P0001", txn.SQLState(err), "%v", err)
+						}
+						require.Equal(t, "P0001", txn.SQLState(write(ctx, tx, "behind")))
+						return nil
+					})
+					require.Equal(t, "P0001", txn.SQLState(err))
+					require.Empty(t, f.notes(t))
+					require.Equal(t, process, pid(t, d))
+					var locks int
+					require.NoError(t, d.Pool().QueryRow(t.Context(), "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()").Scan(&locks))
+					require.Zero(t, locks)
+				})
+			}
+		}
+	}
+}
+
+// An error of a batch's callback is the caller's. The statements were executed, and the
+// transaction is as usable as before.
+func TestBatchCallbackFails(t *testing.T) {
+	f := setup(t, txn.Config{})
+	for _, mode := range modes {
+		d := f.single(t, mode.set)
+		for place, p := range places {
+			t.Run(mode.name+"/"+place, func(t *testing.T) {
+				require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+					require.NoError(t, p.before(ctx, tx))
+					b := &pgx.Batch{}
+					b.Queue("select 'x'").QueryRow(func(row pgx.Row) error { return row.Scan(new(int)) })
+					b.Queue("select 1").QueryRow(func(pgx.Row) error { require.Fail(t, "it comes later"); return nil })
+					b.Queue(insertNote, "executed")
+					br := tx.SendBatch(ctx, b)
+					err := br.Close()
+					require.Error(t, err)
+					require.Empty(t, txn.SQLState(err))
+					require.Equal(t, err, br.Close())
+					return write(ctx, tx, "after")
+				}))
+				require.Equal(t, append(slices.Clone(p.notes), "executed", "after"), f.notes(t))
+				f.empty(t)
+			})
+		}
+	}
+}
+
+// An answer that the caller could not read, or did not wait for, is not in the way of what
+// travels behind it: the transaction's id, and the claim of its idempotency key.
+func TestAnswersNotReadAreNotTakenForOthers(t *testing.T) {
+	f := setup(t, txn.Config{})
+	f.keys(t)
+	for name, fn := range map[string]func(*testing.T, context.Context, *txn.Tx){
+		"scan": func(t *testing.T, ctx context.Context, tx *txn.Tx) {
+			require.Error(t, tx.QueryRow(ctx, "select balance from accounts where id = 1").Scan(new(bool)))
+		},
+		"callback": func(t *testing.T, ctx context.Context, tx *txn.Tx) {
+			b := &pgx.Batch{}
+			b.Queue("select 1").QueryRow(func(pgx.Row) error { return errBusiness })
+			b.Queue("select '17'")
+			require.ErrorIs(t, tx.SendBatch(ctx, b).Close(), errBusiness)
+		},
+		"rows of a batch": func(t *testing.T, ctx context.Context, tx *txn.Tx) {
+			b := &pgx.Batch{}
+			b.Queue("select generate_series(1, 3)")
+			b.Queue("select '17'")
+			br := tx.SendBatch(ctx, b)
+			_, err := br.Query()
+			require.NoError(t, err)
+			require.NoError(t, br.Close())
+		},
+		"left open in a savepoint": func(t *testing.T, ctx context.Context, tx *txn.Tx) {
+			require.ErrorIs(t, tx.Savepoint(ctx, func(ctx context.Context, tx *txn.Tx) error {
+				b := &pgx.Batch{}
+				b.Queue("select '17'")
+				b.Queue("select '18'")
+				tx.SendBatch(ctx, b)
+				return nil
+			}), txn.ErrRowsOpen)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newCutter(t, f.db.Pool().Config())
+			d := openConfig(t, p.config(f.db.Pool().Config()))
+			work := func(key, body string, fn func(*testing.T, context.Context, *txn.Tx)) error {
+				opts := txn.Options{IdempotencyKey: key, Isolation: txn.RepeatableRead}
+				return txn.WithTx(t.Context(), d, opts, func(ctx context.Context, tx *txn.Tx) error {
+					fn(t, ctx, tx)
+					if key == "" {
+						p.arm(commit, true)
+					}
+					return write(ctx, tx, body)
+				})
+			}
+			require.NoError(t, work(name, "once", fn))
+			err := work(name, "twice", func(*testing.T, context.Context, *txn.Tx) {})
+			require.ErrorIs(t, err, txn.ErrAlreadyCommitted)
+			require.NoError(t, work("", "lost", fn), "the lost COMMIT is found by the transaction's own id")
+			require.Equal(t, []string{"once", "lost"}, f.notes(t))
+			f.empty(t)
+		})
+	}
+}
+
+// keys makes the table for idempotency keys.
+func (f *fixture) keys(t *testing.T) {
+	t.Helper()
+	_, err := f.Admin(t).Exec(t.Context(), commitTokenTable()+`;
+		grant usage on schema interlock to `+pgserver.AppRole+`;
+		grant select, insert, update, delete on interlock.commit_token to `+pgserver.AppRole)
+	require.NoError(t, err)
 }

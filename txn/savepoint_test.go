@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/txn"
-	"github.com/interlock-go/interlock/txn/txntest/pgserver"
 )
 
 func TestSavepointContainsAnError(t *testing.T) {
@@ -227,10 +226,7 @@ func TestSavepointDoesNotContainWhatWasQueuedOutside(t *testing.T) {
 // could be done twice.
 func TestSavepointUndoesTheClaimOfAnIdempotencyKey(t *testing.T) {
 	f := setup(t, txn.Config{})
-	_, err := f.Admin(t).Exec(t.Context(), commitTokenTable()+`;
-		grant usage on schema interlock to `+pgserver.AppRole+`;
-		grant select, insert, update, delete on interlock.commit_token to `+pgserver.AppRole)
-	require.NoError(t, err)
+	f.keys(t)
 	work := func() error {
 		opts := txn.Options{IdempotencyKey: "once", Isolation: txn.RepeatableRead}
 		return txn.WithTx(t.Context(), f.db, opts, func(ctx context.Context, tx *txn.Tx) error {
