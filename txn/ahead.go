@@ -70,6 +70,19 @@ func idle(steps []step) bool {
 	return !slices.ContainsFunc(steps, func(s step) bool { return s.kind == stepQueued || s.kind == stepXactLock })
 }
 
+// lastSQL is the caller's statement that a question may follow; "" if there is none.
+func lastSQL(own []request, ahead []step) string {
+	if len(own) > 0 {
+		return own[0].sql
+	}
+	for i := len(ahead) - 1; i >= 0; i-- {
+		if ahead[i].kind == stepQueued {
+			return ahead[i].sql
+		}
+	}
+	return ""
+}
+
 // depart sends in one flush what is held back, then the caller's own statements, if any,
 // and what is to follow them. It returns the answers from the caller's on; what was held
 // back has succeeded then. After a failure nothing is left open; what was held back still is
@@ -85,8 +98,10 @@ func (t *transaction) depart(ctx context.Context, own []request) (a answers, beh
 			t.giveUp()
 			return nil, nil, err
 		}
-		if len(own) > 0 {
-			behind = t.behind(own[0].sql)
+		last := lastSQL(own, t.ahead)
+		if last != "" {
+			t.unasked(last)
+			behind = t.behind(last)
 		}
 		a, err = t.fly(ctx, len(t.ahead), own, behind)
 		if err == nil {
@@ -219,7 +234,11 @@ func (t *transaction) settle(s *step, a answers) error {
 		t.ran(s.label, s.sql, true, t.flown, s.answer.rows, err)
 		return err
 	case stepXID:
-		return t.readXID(a)
+		return t.readXID(a, 0)
+	case stepToken:
+		err := t.readXID(a, 1)
+		t.token.due = err != nil
+		return err
 	}
 	_, err := a.Exec()
 	if err != nil {
@@ -233,8 +252,6 @@ func (t *transaction) settle(s *step, a answers) error {
 		}
 	case stepSavepoint:
 		t.saved++
-	case stepToken:
-		t.token.due = false
 	}
 	return nil
 }
@@ -253,6 +270,11 @@ func (t *transaction) failedStep(s *step, err error) error {
 	case s.kind == stepToken && taken(err):
 		err = errKeyTaken
 		t.doom, t.cause = err, err
+		return err
+	case s.kind == stepToken && SQLState(err) != "":
+		t.cause = err
+		err = unclaimable(err)
+		t.doom = err
 		return err
 	}
 	t.doomed(err)
@@ -320,11 +342,11 @@ func (t *transaction) flush(ctx context.Context) error {
 	if t.begun && len(t.ahead) == 0 {
 		return nil
 	}
-	a, _, err := t.depart(ctx, nil)
+	a, behind, err := t.depart(ctx, nil)
 	if err != nil {
 		return err
 	}
-	return t.landed("flush", a, nil, nil)
+	return t.landed("flush", a, behind, nil)
 }
 
 // landed closes the answers, of which the caller's own were read, or failed with err. An

@@ -64,7 +64,7 @@ func (t *transaction) beginning() []step {
 		steps = append(steps, transactionLocks(t.opts.Locks)...)
 	}
 	if t.token != nil && t.opts.Isolation.strength() == ReadCommitted {
-		steps = append(steps, t.token.step())
+		steps = append(steps, t.claim())
 	}
 	return steps
 }

@@ -2,7 +2,9 @@ package txn
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,10 +14,7 @@ import (
 // commit sends COMMIT, with what is queued, and believes nothing but its answer.
 func (t *transaction) commit() error {
 	due := t.token != nil && t.token.due
-	switch {
-	case due && (t.begun || t.opts.Isolation.strength() > ReadCommitted):
-		t.ahead = append(t.ahead, t.token.step())
-	case !due && !queued(t.ahead):
+	if !due && !queued(t.ahead) {
 		t.ahead = t.ahead[:0] // settings and savepoints without a statement are not needed
 		if !t.begun {
 			return nil
@@ -24,6 +23,16 @@ func (t *transaction) commit() error {
 	if t.conn != nil && t.conn.IsClosed() {
 		t.lost = true
 		return &lostError{pgconn.ErrConnClosed}
+	}
+	if (t.blind || t.raw) && t.token == nil && t.asksXID() {
+		// What came last was COPY, or something else that travels alone. With the answer to
+		// COMMIT the id would come too late.
+		t.ahead = append(t.ahead, t.xidStep())
+		if err := t.flush(t.ctx); err != nil {
+			t.abandon(0)
+			t.rollback()
+			return err
+		}
 	}
 	// From here the caller's deadline no longer helps: a COMMIT broken off is an outcome
 	// nobody knows. It is waited for, ResolveTimeout longer.
@@ -37,7 +46,7 @@ func (t *transaction) commit() error {
 	}
 	t.used.RoundTrips++
 	tag, err := t.conn.Exec(ctx, "commit")
-	return t.committed(tag, err)
+	return t.committed(ctx, tag, err)
 }
 
 // commitQueued sends what is queued and COMMIT in one flush. If a statement fails, COMMIT is
@@ -48,8 +57,12 @@ func (t *transaction) commitQueued(ctx context.Context) error {
 		t.abandon(0)
 		return err
 	}
+	if t.claims() {
+		t.ahead = append(t.ahead, t.claim())
+	}
+	t.together = true
 	a, err := t.fly(ctx, len(t.ahead), t.one(request{sql: "commit", ours: true}), nil)
-	if err != nil && t.sent && t.lost && SQLState(err) == "" {
+	if err != nil && t.sent && t.lost && !t.refused(err) {
 		err = t.unknown(err)
 		t.unanswered(err)
 		return err
@@ -63,7 +76,7 @@ func (t *transaction) commitQueued(ctx context.Context) error {
 	if cerr := a.Close(); err == nil {
 		err = cerr
 	}
-	return t.committed(tag, err)
+	return t.committed(ctx, tag, err)
 }
 
 // unanswered tells queued statements whose answers were lost what became of them.
@@ -79,11 +92,28 @@ func (t *transaction) unanswered(err error) {
 	t.ahead = t.ahead[:0]
 }
 
-// committed is what the answer to COMMIT says.
-func (t *transaction) committed(tag pgconn.CommandTag, err error) error {
+// refused reports whether the server itself answered one of the statements before COMMIT
+// with the error: then it has not executed COMMIT. A pooler that has lost the server says so
+// in the same form, whatever the server may have done.
+func (t *transaction) refused(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case !ok:
+		return false
+	case pg.SeverityUnlocalized == "ERROR":
+		return true
+	}
+	return !t.db.cfg.Pooler && !strings.HasPrefix(pg.Code, classConnection)
+}
+
+// committed is what the answer to COMMIT says. ctx was COMMIT's.
+func (t *transaction) committed(ctx context.Context, tag pgconn.CommandTag, err error) error {
 	pg := t.conn.PgConn()
 	switch {
 	case err == nil && tag.String() == "COMMIT":
+		if ctx.Err() != nil && !t.readOnly {
+			return t.unconfirmed(ctx.Err())
+		}
 		return nil
 	case err == nil:
 		return fmt.Errorf("%s: COMMIT was answered with %s: %w", subject(t.opts.Label), tag, pgx.ErrTxCommitRollback)
@@ -104,6 +134,22 @@ func (t *transaction) unknown(err error) error {
 		return &lostError{err} // nothing to commit
 	}
 	return t.resolve(err)
+}
+
+// unconfirmed is what is said of a COMMIT that succeeded although it was cancelled: that ends
+// its wait for standbys, and the server succeeds with a warning.
+func (t *transaction) unconfirmed(cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), t.db.cfg.ResolveTimeout)
+	defer cancel()
+	var standbys bool
+	err := t.conn.QueryRow(ctx, "select current_setting('synchronous_standby_names') <> ''").Scan(&standbys)
+	if err == nil && standbys {
+		err = t.confirm(ctx, t.conn)
+	}
+	if err == nil {
+		return nil
+	}
+	return &CommitUnknownError{Label: t.opts.Label, XID: t.xid, Server: t.server(), Why: err.Error(), Err: cause}
 }
 
 // rollback ends the transaction without the caller's context, which may be cancelled: the

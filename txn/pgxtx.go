@@ -112,6 +112,7 @@ func (p *pgxTx) LargeObjects() pgx.LargeObjects {
 	if err == nil {
 		defer t.leave()
 		if err = t.flush(t.ctx); err == nil {
+			t.raw = true
 			var tx pgx.Tx
 			if tx, err = t.native(); err == nil {
 				return tx.LargeObjects()
@@ -167,6 +168,7 @@ func (p *pgxTx) Conn() *pgx.Conn {
 		return nil
 	case err == nil:
 		err = t.flush(t.ctx)
+		t.raw = true
 		if err == nil || t.conn == nil {
 			return t.conn
 		}

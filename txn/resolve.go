@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 )
 
 // CommitResolution says what is done about a COMMIT whose answer was lost.
@@ -25,37 +28,66 @@ const (
 // server, also by a crash that the server recovers from by itself, which only the second
 // of these shows: the statistics are gone then.
 const (
-	epochSQL = "pg_postmaster_start_time()::text || ' ' || coalesce((select stats_reset::text from pg_stat_bgwriter), '')"
+	epochSQL = "extract(epoch from pg_postmaster_start_time())::text || ' ' || coalesce((select extract(epoch from stats_reset)::text from pg_stat_bgwriter), '')"
 
 	xidSQL         = "select pg_current_xact_id_if_assigned()::text"
 	xidAndEpochSQL = xidSQL + ", " + epochSQL
 
-	xactStatusSQL = "select " + epochSQL + ", pg_is_in_recovery(), coalesce(pg_xact_status($1::text::xid8), '')"
+	xactStatusSQL = "select " + epochSQL + ", pg_is_in_recovery(), coalesce(pg_xact_status($1::text::xid8), '')" +
+		", current_setting('synchronous_standby_names') <> ''"
 
-	// Who still works on it is known by the id alone; a process id may be another's by now.
-	terminateSQL = "select pg_terminate_backend(pid) from pg_stat_activity where backend_xid = $1::text::xid8::xid and usename = current_user"
+	// Who still works on it is known by the id alone: a process id may be another's by now. A
+	// COMMIT that waits for standbys is left alone: ended, it would be committed without them.
+	terminateSQL = "select pg_terminate_backend(pid) from pg_stat_activity where backend_xid = $1::text::xid8::xid" +
+		" and usename = current_user and wait_event is distinct from 'SyncRep' and " + epochSQL + " = $2"
+
+	// A COMMIT that follows a write waits until standbys have all that was committed before.
+	confirmSQL = "select pg_logical_emit_message(true, 'interlock', '')"
 )
 
-// behind returns the steps that follow the caller's statement sql in its flush: what may
-// not come before it, because it would take the snapshot.
+// behind returns the step that follows the caller's statement sql in its flush, if one does:
+// what may not come before it, because it would take the snapshot.
 func (t *transaction) behind(sql string) []step {
-	steps := t.following[:0]
-	if !t.mayFollow(sql) {
+	claims := t.claims()
+	if !claims && !t.asksXID() || !t.mayFollow(sql) {
 		return nil
 	}
-	if t.token != nil && t.token.due {
-		steps = append(steps, t.token.step())
+	if claims {
+		t.following = append(t.following[:0], t.claim())
+	} else {
+		t.following = append(t.following[:0], t.xidStep())
 	}
-	if !t.readOnly && t.xid == "" && t.db.cfg.ResolveCommits != ResolveNever && t.session.genuine {
-		ask := step{kind: stepXID, sql: xidSQL}
-		if t.session.epoch == "" {
-			ask.sql = xidAndEpochSQL
-		}
-		steps = append(steps, ask)
-	}
-	t.following = steps
-	return steps
+	return t.following
 }
+
+// asksXID reports whether the transaction's id is wanted and has to be asked for.
+func (t *transaction) asksXID() bool {
+	if t.readOnly || t.xid != "" || t.db.cfg.ResolveCommits == ResolveNever || !t.session.genuine {
+		return false
+	}
+	// The claim that BEGIN brings has the id in its answer.
+	return t.token == nil || !t.token.due || t.opts.Isolation.strength() > ReadCommitted
+}
+
+// unasked notes that the statement sql was sent and the id not asked for behind it.
+func (t *transaction) unasked(sql string) {
+	if t.blind || t.xid != "" || t.readOnly {
+		return
+	}
+	word, _ := firstWord(sql)
+	t.blind = word != "set"
+}
+
+func (t *transaction) xidStep() step {
+	if t.epochKnown() {
+		return step{kind: stepXID, sql: xidSQL}
+	}
+	return step{kind: stepXID, sql: xidAndEpochSQL}
+}
+
+// epochKnown reports whether the connection's epoch is known. Behind a pooler it is not the
+// connection's: the next transaction may be another server's.
+func (t *transaction) epochKnown() bool { return t.session.epoch != "" && !t.db.cfg.Pooler }
 
 // mayFollow reports whether a query may follow the statement sql in its flush. At
 // RepeatableRead and above that is so if the statement takes the snapshot itself: a LOCK
@@ -72,16 +104,19 @@ func (t *transaction) mayFollow(sql string) bool {
 	return false
 }
 
-// readXID reads the transaction's id, which it has from its first write or lock on.
-func (t *transaction) readXID(a answers) error {
+// readXID reads the transaction's id, which it has from its first write or lock on, and the
+// epoch, if they are in the answer past the columns to skip.
+func (t *transaction) readXID(a answers, skip int) error {
 	rows, err := a.Query()
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		values := rows.RawValues()
-		t.xid = string(values[0])
+		values := rows.RawValues()[skip:]
+		if len(values) > 0 {
+			t.xid, t.blind = string(values[0]), false
+		}
 		if len(values) > 1 {
 			t.session.epoch = string(values[1])
 		}
@@ -98,14 +133,15 @@ const (
 	outcomeCommitted
 	outcomeAborted
 	outcomeElsewhere // not committed, but another one was with the same key
+	outcomeReused    // likewise, and for other work
 )
 
 // resolve finds out what became of a COMMIT whose answer was lost, within ResolveTimeout.
 func (t *transaction) resolve(lost error) error {
-	ask, ok := t.question()
 	unknown := &CommitUnknownError{Label: t.opts.Label, XID: t.xid, Server: t.server(), Err: lost}
-	if !ok {
-		unknown.Why = "nothing that could be asked for was known of it"
+	ask, why := t.question()
+	if ask == nil {
+		unknown.Why = why
 		return unknown
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), t.db.cfg.ResolveTimeout)
@@ -126,25 +162,34 @@ func (t *transaction) resolve(lost error) error {
 		return &lostError{lost}
 	case outcomeElsewhere:
 		return fmt.Errorf("%s: %w", subject(t.opts.Label), ErrAlreadyCommitted)
+	case outcomeReused:
+		return fmt.Errorf("%s: %w", subject(t.opts.Label), ErrKeyReused)
 	}
 	unknown.Why = err.Error()
 	return unknown
 }
 
 // A question asks a fresh connection once. An unknown outcome without an error is one that
-// is not decided yet.
+// is not decided yet. Without patience, whoever still works on the transaction is made to
+// stop.
 type question func(ctx context.Context, c *pgx.Conn, patience bool) (outcome, error)
 
-// question is the best one that the transaction left something for. A key's answer is
-// exact also on another server, after a failover.
-func (t *transaction) question() (question, bool) {
+// question is the best one that the transaction left something for; if there is none, it
+// says why. A key's answer is exact also on another server, after a failover.
+func (t *transaction) question() (q question, why string) {
 	switch {
 	case t.token != nil:
-		return t.askKey, true
+		return t.askKey, ""
 	case t.xid != "" && t.session.epoch != "":
-		return t.askXID, true
+		return t.askXID, ""
+	case t.db.cfg.ResolveCommits == ResolveNever:
+		return nil, "Config.ResolveCommits is ResolveNever"
+	case !t.session.genuine:
+		return nil, "the server is not PostgreSQL itself, and only an IdempotencyKey could be asked for"
+	case t.together:
+		return nil, "its id would have come with the lost answer, as its first write was sent with COMMIT, and only an IdempotencyKey could be asked for"
 	}
-	return nil, false
+	return nil, "it had no id: it changed no row, a notification at most"
 }
 
 // finalError is an error after which asking again does not help.
@@ -152,24 +197,31 @@ type finalError struct{ err error }
 
 func (e *finalError) Error() string { return e.err.Error() }
 
-// ask asks until there is an answer, or no time left. In the second half of the time whoever
-// still works on the transaction is made to stop.
-func (t *transaction) ask(ctx context.Context, q question) (o outcome, last error) {
+// ask asks until there is an answer, or no time left. Its patience ends with the first half
+// of the time.
+func (t *transaction) ask(ctx context.Context, q question) (_ outcome, last error) {
+	all := t.db.cfg.ResolveTimeout
 	var c *pgx.Conn
 	defer func() {
 		if c != nil {
-			closeConn(c, t.db.cfg.ResolveTimeout)
+			closeConn(c, all)
 		}
 	}()
-	patience := time.Now().Add(t.db.cfg.ResolveTimeout / 2)
-	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
-		var err error
+	patience := time.Now().Add(all / 2)
+	try := func() (outcome, error) {
+		// What the network swallowed is not the last try.
+		ctx, cancel := context.WithTimeout(ctx, all/2)
+		defer cancel()
 		if c == nil || c.IsClosed() {
-			c, err = t.db.connect(ctx)
+			var err error
+			if c, err = t.db.connect(ctx); err != nil {
+				return outcomeUnknown, err
+			}
 		}
-		if err == nil {
-			o, err = q(ctx, c, time.Now().Before(patience))
-		}
+		return q(ctx, c, time.Now().Before(patience))
+	}
+	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
+		o, err := try()
 		if _, final := err.(*finalError); final || o != outcomeUnknown {
 			return o, err
 		}
@@ -207,6 +259,10 @@ func (d *DB) connect(ctx context.Context) (*pgx.Conn, error) {
 			return nil, err
 		}
 	}
+	// A question that is given up is not worth a cancel request, which would be waited for.
+	cfg.ConnConfig.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.DeadlineContextWatcherHandler{Conn: c.Conn()}
+	}
 	return pgx.ConnectConfig(ctx, cfg.ConnConfig)
 }
 
@@ -221,8 +277,8 @@ var (
 // give an id that it lost to somebody else: only one in the same epoch is believed.
 func (t *transaction) askXID(ctx context.Context, c *pgx.Conn, patience bool) (outcome, error) {
 	var epoch, status string
-	var recovery bool
-	err := c.QueryRow(ctx, xactStatusSQL, pgx.QueryExecModeExec, t.xid).Scan(&epoch, &recovery, &status)
+	var recovery, standbys bool
+	err := c.QueryRow(ctx, xactStatusSQL, pgx.QueryExecModeExec, t.xid).Scan(&epoch, &recovery, &status, &standbys)
 	switch {
 	case SQLState(err) == stateInvalidParameter: // an id "in the future"
 		return outcomeUnknown, &finalError{errEpoch}
@@ -235,30 +291,77 @@ func (t *transaction) askXID(ctx context.Context, c *pgx.Conn, patience bool) (o
 	}
 	switch status {
 	case "committed":
+		if standbys {
+			err = t.confirm(ctx, c)
+		}
+		if err != nil {
+			return outcomeUnknown, err
+		}
 		return outcomeCommitted, nil
 	case "aborted":
 		return outcomeAborted, nil
 	case "in progress":
 		if !patience { // its session waits for a client that is gone
-			_, err = c.Exec(ctx, terminateSQL, pgx.QueryExecModeExec, t.xid)
+			err = t.terminate(ctx, c)
 		}
 		return outcomeUnknown, err
 	}
 	return outcomeUnknown, &finalError{errForgot}
 }
 
+// terminate ends the session that still works on the transaction, if the server is the one
+// that has it.
+func (t *transaction) terminate(ctx context.Context, c *pgx.Conn) error {
+	_, err := c.Exec(ctx, terminateSQL, pgx.QueryExecModeExec, t.xid, t.session.epoch)
+	return err
+}
+
+// confirm waits for what COMMIT waits for, standbys, where that was broken off: the server
+// then has committed the transaction, but loses it if a standby takes over that does not
+// have it.
+func (t *transaction) confirm(ctx context.Context, c *pgx.Conn) error {
+	if s := t.opts.SynchronousCommit; s == SyncOff || s == SyncLocal {
+		return nil
+	}
+	err := t.committing(ctx, c, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, confirmSQL)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("the server has committed it, but standbys did not confirm it: %w", err)
+	}
+	return nil
+}
+
+// committing runs fn in a transaction, which waits for standbys as t does, or longer.
+func (t *transaction) committing(ctx context.Context, c *pgx.Conn, fn func(pgx.Tx) error) error {
+	options := pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}
+	err := pgx.BeginTxFunc(ctx, c, options, func(tx pgx.Tx) error {
+		if s := t.opts.SynchronousCommit; s != SyncUnspecified && s != SyncOff {
+			if _, err := tx.Exec(ctx, "set local synchronous_commit = "+string(s)); err != nil {
+				return err
+			}
+		}
+		return fn(tx)
+	})
+	if err == nil {
+		err = ctx.Err() // a COMMIT that was cancelled while it waited has succeeded without them
+	}
+	return err
+}
+
 // askKey asks which attempt was committed with the key. If none was, this one is voided: it
 // may still be on its way, and must not be committed after this answer.
-func (t *transaction) askKey(ctx context.Context, c *pgx.Conn, patience bool) (outcome, error) {
+func (t *transaction) askKey(ctx context.Context, c *pgx.Conn, patience bool) (o outcome, err error) {
 	if !patience && t.xid != "" {
-		if _, err := c.Exec(ctx, terminateSQL, pgx.QueryExecModeExec, t.xid); err != nil {
+		if err := t.terminate(ctx, c); err != nil {
 			return outcomeUnknown, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, t.db.cfg.ResolveTimeout/2)
-	defer cancel()
-	var attempt string
-	err := c.QueryRow(ctx, voidSQL, pgx.QueryExecModeExec, t.token.key, t.token.attempt).Scan(&attempt)
+	var attempt, fingerprint string
+	err = t.committing(ctx, c, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, voidSQL, pgx.QueryExecModeExec, t.token.key, t.token.attempt).Scan(&attempt, &fingerprint)
+	})
 	switch {
 	case err != nil:
 		return outcomeUnknown, err
@@ -266,6 +369,8 @@ func (t *transaction) askKey(ctx context.Context, c *pgx.Conn, patience bool) (o
 		return outcomeCommitted, nil
 	case attempt == "":
 		return outcomeAborted, nil
+	case t.token.differs(fingerprint):
+		return outcomeReused, nil
 	}
 	return outcomeElsewhere, nil
 }
@@ -275,9 +380,10 @@ func (t *transaction) server() string {
 	if t.session == nil {
 		return ""
 	}
-	since, _, _ := strings.Cut(t.session.epoch, "+")
-	if since == "" {
+	text, _, _ := strings.Cut(t.session.epoch, " ")
+	seconds, err := strconv.ParseFloat(text, 64)
+	if err != nil {
 		return t.session.address
 	}
-	return t.session.address + ", started " + since
+	return t.session.address + ", started " + time.Unix(int64(seconds), 0).UTC().Format(time.RFC3339)
 }

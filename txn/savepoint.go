@@ -66,7 +66,7 @@ func (s *scope) savepoint(ctx context.Context, fn func(context.Context, *scope) 
 func (s *scope) openSavepoint() (*scope, savepoint) {
 	t := s.t
 	inner := &scope{t: t, label: s.label, depth: s.depth + 1}
-	p := savepoint{have: t.have, due: t.token != nil && t.token.due, hooks: t.hooks.count(), kept: t.kept}
+	p := savepoint{have: t.have, hooks: t.hooks.count(), kept: t.kept}
 	t.hold(stepSavepoint, "savepoint "+inner.savepointName())
 	t.inner = append(t.inner, inner)
 	t.used.Savepoints++
@@ -81,7 +81,6 @@ func (s *scope) openSavepoint() (*scope, savepoint) {
 // A savepoint is how a transaction was when the savepoint was asked for.
 type savepoint struct {
 	have  limits
-	due   bool // the idempotency key was not claimed yet
 	hooks hookCount
 	kept  int
 }
@@ -167,7 +166,4 @@ func (s *scope) undo(p savepoint) {
 		return
 	}
 	t.doom, t.cause, t.have = nil, nil, p.have
-	if t.token != nil {
-		t.token.due = p.due
-	}
 }

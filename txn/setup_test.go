@@ -49,6 +49,13 @@ func setup(t *testing.T, cfg txn.Config) *fixture {
 	return &fixture{Database: database, db: open(t, database.AppURL(), cfg)}
 }
 
+// setupOn is setup on a server of the test's own.
+func setupOn(t *testing.T, server *pgserver.Server, cfg txn.Config) *fixture {
+	t.Helper()
+	database := txntest.NewDatabaseOn(t, server, schema)
+	return &fixture{Database: database, db: open(t, database.AppURL(), cfg)}
+}
+
 func open(t *testing.T, url string, cfg txn.Config) *txn.DB {
 	t.Helper()
 	d, err := txn.Open(t.Context(), url, cfg)

@@ -93,7 +93,7 @@ func (t *transaction) one(r request) []request {
 // ready reports whether a statement can go by itself: the transaction has begun, and
 // nothing is to travel with it.
 func (t *transaction) ready(sql string) bool {
-	return t.begun && len(t.ahead) == 0 && (t.xid != "" || len(t.behind(sql)) == 0)
+	return t.begun && len(t.ahead) == 0 && len(t.behind(sql)) == 0
 }
 
 func (s *scope) exec(ctx context.Context, sql string, args ...any) (tag pgconn.CommandTag, err error) {
@@ -111,6 +111,10 @@ func (s *scope) exec(ctx context.Context, sql string, args ...any) (tag pgconn.C
 		}
 	}
 	if single || t.ready(sql) {
+		if single && len(args) == 0 {
+			t.xid = "" // several statements may end one transaction and begin another
+		}
+		t.unasked(sql)
 		t.used.RoundTrips++
 		tag, err = t.session.exec(ctx, t.conn, sql, args, single)
 		return tag, t.after(sql, err)
@@ -143,6 +147,7 @@ func (s *scope) query(ctx context.Context, sql string, args ...any) (_ pgx.Rows,
 	}
 	r := &rows{sql: sql}
 	if single || t.ready(sql) {
+		t.unasked(sql)
 		t.used.RoundTrips++
 		r.Rows, err = t.session.queryRows(ctx, t.conn, sql, args, single)
 		if err != nil {
@@ -254,6 +259,7 @@ func (s *scope) copyFrom(ctx context.Context, table pgx.Identifier, columns []st
 		return 0, err
 	}
 	since := t.now()
+	t.unasked("copy")
 	t.used.RoundTrips++
 	n, err := t.conn.CopyFrom(ctx, table, columns, src)
 	what := "copy into " + table.Sanitize()

@@ -45,19 +45,24 @@ const (
 		)
 		select case (select pg_catalog.count(*) from claimed) when 1 then 0 else (-1)::information_schema.cardinal_number end`
 
+	// The claim is a write: the transaction has its id by then.
+	claimXIDSQL         = claimSQL + ", pg_current_xact_id()::text"
+	claimXIDAndEpochSQL = claimXIDSQL + ", " + epochSQL
+
 	// voidSQL returns the attempt that was committed with the key, if any, and otherwise sees
 	// to it that this one cannot be. It waits for a transaction in progress that claims the key.
 	voidSQL = `insert into interlock.commit_token as t (key, voided) values ($1, array[$2])
 		on conflict (key) do update
 		set voided = case when t.attempt = $2 then t.voided else array_append(array_remove(t.voided, $2), $2) end
-		returning coalesce(t.attempt, '')`
+		returning coalesce(t.attempt, ''), t.fingerprint`
 
 	fingerprintSQL = "select fingerprint from interlock.commit_token where key = $1 and attempt is not null"
 
-	deleteTokensSQL = `delete from interlock.commit_token where key in (
+	// By way of an array: the inner query is executed once, whatever the planner thinks.
+	deleteTokensSQL = `delete from interlock.commit_token where key = any (array(
 			select key from interlock.commit_token where created_at < now() - make_interval(secs => $1)
 			order by created_at limit $2 for update skip locked
-		)`
+		))`
 )
 
 // maxKeyLength is that of interlock.commit_token, in characters.
@@ -76,12 +81,44 @@ func newToken(o Options) *token {
 	return &token{key: o.IdempotencyKey, attempt: rand.Text(), fingerprint: o.Fingerprint, due: true}
 }
 
-func (k *token) step() step {
-	return step{kind: stepToken, sql: claimSQL, args: []any{k.key, k.attempt, k.fingerprint}}
+// claim claims the key. The answer brings the transaction's id too, from servers that have
+// such.
+func (t *transaction) claim() step {
+	k := t.token
+	s := step{kind: stepToken, sql: claimSQL, args: []any{k.key, k.attempt, k.fingerprint}}
+	switch {
+	case !t.session.genuine:
+	case t.epochKnown():
+		s.sql = claimXIDSQL
+	default:
+		s.sql = claimXIDAndEpochSQL
+	}
+	return s
+}
+
+// claims reports whether the key is to be claimed behind the caller's next statement. At
+// ReadCommitted BEGIN brings the claim; above, it must not take the snapshot before that
+// statement does. In a savepoint it could be undone without the rest: then COMMIT brings it.
+func (t *transaction) claims() bool {
+	return t.token != nil && t.token.due && len(t.inner) == 0 && t.opts.Isolation.strength() > ReadCommitted
+}
+
+// differs reports whether the key was committed for other work, going by its fingerprint.
+func (k *token) differs(committed string) bool {
+	return k.fingerprint != "" && k.fingerprint != committed
 }
 
 // errKeyTaken is why an attempt fails whose key was claimed before.
 var errKeyTaken = errors.New("txn: the idempotency key is taken")
+
+// unclaimable says what may be missing where a claim failed otherwise.
+func unclaimable(err error) error {
+	switch SQLState(err) {
+	case stateUndefinedTable, stateInsufficientPrivilege:
+		return fmt.Errorf("txn: claim the idempotency key (see txn.Migrations for its table and the privileges on it): %w", err)
+	}
+	return fmt.Errorf("txn: claim the idempotency key: %w", err)
+}
 
 // taken reports whether the server's error is claimSQL's own.
 func taken(err error) bool {
@@ -105,7 +142,7 @@ func (t *transaction) alreadyCommitted() error {
 		return fmt.Errorf("%s: %w", name, errKeyTaken)
 	case err != nil:
 		return fmt.Errorf("%s: look up the idempotency key: %w", name, err)
-	case fingerprint != t.token.fingerprint:
+	case t.token.differs(fingerprint):
 		return fmt.Errorf("%s: %w", name, ErrKeyReused)
 	}
 	return fmt.Errorf("%s: %w", name, ErrAlreadyCommitted)
@@ -116,9 +153,13 @@ func (t *transaction) alreadyCommitted() error {
 // does its work again: choose an age past which nobody repeats a request. Run it now and
 // then; several at once share the work.
 func (d *DB) DeleteCommitTokens(ctx context.Context, age time.Duration) (deleted int64, err error) {
+	if age < 0 {
+		return 0, fmt.Errorf("txn: delete commit tokens: the age is negative (%s)", age)
+	}
 	const most = 1000
+	opts := Options{Label: "txn: delete commit tokens", Isolation: ReadCommitted}
 	for {
-		n, err := WithTxValue(ctx, d, Options{Label: "txn: delete commit tokens"}, func(ctx context.Context, tx *Tx) (int64, error) {
+		n, err := WithTxValue(ctx, d, opts, func(ctx context.Context, tx *Tx) (int64, error) {
 			tag, err := tx.Exec(ctx, deleteTokensSQL, age.Seconds(), most)
 			return tag.RowsAffected(), err
 		})

@@ -58,6 +58,9 @@ type transaction struct {
 	single    [1]request    // likewise
 	following []step        // likewise
 	xid       string        // "" until known
+	blind     bool          // statements were sent behind which it was not asked for
+	raw       bool          // others may send statements past us
+	together  bool          // COMMIT travels with other statements
 	token     *token        // of the idempotency key, if there is one
 	results   results       // of a query or batch not read to its end
 	hooks     hooks

@@ -23,11 +23,11 @@ COMMENT ON COLUMN interlock.commit_token.fingerprint IS
 
 -- +goose Down
 DROP TABLE interlock.commit_token;
--- Other packages may keep tables there.
+-- Other packages may keep something there.
 -- +goose StatementBegin
 DO $$ BEGIN
-    IF NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = 'interlock'::regnamespace) THEN
-        DROP SCHEMA interlock;
-    END IF;
+    DROP SCHEMA interlock;
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    NULL;
 END $$;
 -- +goose StatementEnd

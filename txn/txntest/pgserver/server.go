@@ -200,10 +200,10 @@ var confQuote = strings.NewReplacer(`\`, `\\`, "'", "''", "\n", `\n`)
 
 func (s *Server) configure(cfg Config) error {
 	settings := map[string]string{
-		"timezone":                "UTC",
-		"log_timezone":            "UTC",
-		"max_connections":         "300",
-		"shared_buffers":          "64MB",
+		"timezone":        "UTC",
+		"log_timezone":    "UTC",
+		"max_connections": "300",
+		"shared_buffers":  "64MB",
 	}
 	if cfg.NoSync {
 		settings["fsync"] = "off"
