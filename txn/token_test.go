@@ -92,8 +92,8 @@ func (f *fixture) addKeys(t *testing.T) {
 	}
 }
 
-// keys are the keys that were committed with.
-func (f *fixture) keys(t *testing.T) []string {
+// claimed are the keys that were committed with.
+func (f *fixture) claimed(t *testing.T) []string {
 	t.Helper()
 	return column[string](t, f.db.Pool(), "select key from interlock.commit_token where attempt is not null order by key")
 }
@@ -195,7 +195,7 @@ func TestKeyIsCommittedOnce(t *testing.T) {
 				require.NoError(t, call(opts))
 				want++
 				require.Equal(t, want, f.done(t))
-				require.Contains(t, f.keys(t), t.Name())
+				require.Contains(t, f.claimed(t), t.Name())
 
 				again := call(opts)
 				require.ErrorIs(t, again, txn.ErrAlreadyCommitted)
@@ -240,7 +240,7 @@ func TestKeyOfAFunctionThatSendsNothing(t *testing.T) {
 		require.NoError(t, txn.WithTx(t.Context(), f.db, opts, nothing))
 		require.ErrorIs(t, txn.WithTx(t.Context(), f.db, opts, nothing), txn.ErrAlreadyCommitted)
 	}
-	require.Len(t, f.keys(t), len(levels))
+	require.Len(t, f.claimed(t), len(levels))
 }
 
 // Several callers with one key are at work at once. One does it; the others hear that it was
@@ -378,7 +378,7 @@ func TestKeyAcrossAttempts(t *testing.T) {
 		}
 	}
 	require.EqualValues(t, 9, f.done(t))
-	require.Len(t, f.keys(t), 9)
+	require.Len(t, f.claimed(t), 9)
 }
 
 // failAtCommit makes COMMIT fail with the SQLSTATE that a note of the form "fail 40001" says.
@@ -481,14 +481,14 @@ func TestLateCommitOfAnAttemptThatWasGivenUp(t *testing.T) {
 					return works[way](ctx, tx)
 				})
 				require.True(t, txn.IsRetryable(err), "%v", err)
-				require.NotContains(t, f.keys(t), t.Name())
+				require.NotContains(t, f.claimed(t), t.Name())
 				close(release)
 				<-late
-				require.NotContains(t, f.keys(t), t.Name(), "not committed is final")
+				require.NotContains(t, f.claimed(t), t.Name(), "not committed is final")
 				before := f.done(t)
 				require.NoError(t, txn.WithTx(t.Context(), f.db, opts, works[way]), "the key is free for another attempt")
 				require.Equal(t, before+1, f.done(t))
-				require.Contains(t, f.keys(t), t.Name())
+				require.Contains(t, f.claimed(t), t.Name())
 			})
 		}
 	}
@@ -573,7 +573,7 @@ func TestDeleteCommitTokens(t *testing.T) {
 	}
 	all.Wait()
 	require.EqualValues(t, 3500, deleted.Load())
-	require.Equal(t, []string{"new"}, f.keys(t))
+	require.Equal(t, []string{"new"}, f.claimed(t))
 
 	// What was deleted may be done again.
 	n, err := f.db.DeleteCommitTokens(t.Context(), 0)
@@ -582,7 +582,7 @@ func TestDeleteCommitTokens(t *testing.T) {
 	require.NoError(t, txn.WithTx(t.Context(), f.db, txn.Options{IdempotencyKey: "new"}, works["statement"]))
 	_, err = f.db.DeleteCommitTokens(t.Context(), -time.Hour)
 	require.ErrorContains(t, err, "negative")
-	require.Equal(t, []string{"new"}, f.keys(t))
+	require.Equal(t, []string{"new"}, f.claimed(t))
 }
 
 func TestMigrations(t *testing.T) {
@@ -660,13 +660,13 @@ func TestKeyOfAJoinedCall(t *testing.T) {
 		require.ErrorIs(t, err, txn.ErrOptionsConflict)
 		require.ErrorContains(t, err, "IdempotencyKey")
 	}
-	require.Empty(t, f.keys(t))
+	require.Empty(t, f.claimed(t))
 	opts := txn.Options{IdempotencyKey: "k", Fingerprint: "x"}
 	require.NoError(t, txn.WithTx(t.Context(), f.db, opts, func(ctx context.Context, tx *txn.Tx) error {
 		require.NoError(t, txn.WithTx(ctx, tx, txn.Options{}, works["statement"]))
 		return txn.WithTx(ctx, tx, opts, works["statement"])
 	}))
-	require.Equal(t, []string{"k"}, f.keys(t))
+	require.Equal(t, []string{"k"}, f.claimed(t))
 	require.EqualValues(t, 2, f.done(t))
 }
 
@@ -693,12 +693,12 @@ func TestKeysThatCannotBe(t *testing.T) {
 	}
 	d := txn.New(f.db.Pool(), txn.Config{Options: txn.Options{IdempotencyKey: "k"}})
 	require.ErrorContains(t, txn.WithTx(t.Context(), d, txn.Options{}, works["statement"]), "per call only")
-	require.Empty(t, f.keys(t))
+	require.Empty(t, f.claimed(t))
 
 	strange := []string{long, "'; drop table notes; --", "\\", " ", "\u2028"}
 	for _, key := range strange {
 		require.NoError(t, txn.WithTx(t.Context(), f.db, txn.Options{IdempotencyKey: key, Fingerprint: key}, works["queued"]))
 		require.ErrorIs(t, txn.WithTx(t.Context(), f.db, txn.Options{IdempotencyKey: key, Fingerprint: key}, works["queued"]), txn.ErrAlreadyCommitted)
 	}
-	require.ElementsMatch(t, strange, f.keys(t))
+	require.ElementsMatch(t, strange, f.claimed(t))
 }
