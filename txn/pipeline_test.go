@@ -733,7 +733,7 @@ func TestBatchCallbackFails(t *testing.T) {
 // travels behind it: the transaction's id, and the claim of its idempotency key.
 func TestAnswersNotReadAreNotTakenForOthers(t *testing.T) {
 	f := setup(t, txn.Config{})
-	f.keys(t)
+	f.commitTokens(t)
 	for name, fn := range map[string]func(*testing.T, context.Context, *txn.Tx){
 		"scan": func(t *testing.T, ctx context.Context, tx *txn.Tx) {
 			require.Error(t, tx.QueryRow(ctx, "select balance from accounts where id = 1").Scan(new(bool)))
@@ -786,8 +786,8 @@ func TestAnswersNotReadAreNotTakenForOthers(t *testing.T) {
 	}
 }
 
-// keys makes the table for idempotency keys.
-func (f *fixture) keys(t *testing.T) {
+// commitTokens makes the table for idempotency keys.
+func (f *fixture) commitTokens(t *testing.T) {
 	t.Helper()
 	_, err := f.Admin(t).Exec(t.Context(), commitTokenTable()+`;
 		grant usage on schema interlock to `+pgserver.AppRole+`;

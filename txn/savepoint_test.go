@@ -226,7 +226,7 @@ func TestSavepointDoesNotContainWhatWasQueuedOutside(t *testing.T) {
 // could be done twice.
 func TestSavepointUndoesTheClaimOfAnIdempotencyKey(t *testing.T) {
 	f := setup(t, txn.Config{})
-	f.keys(t)
+	f.commitTokens(t)
 	work := func() error {
 		opts := txn.Options{IdempotencyKey: "once", Isolation: txn.RepeatableRead}
 		return txn.WithTx(t.Context(), f.db, opts, func(ctx context.Context, tx *txn.Tx) error {
