@@ -16,7 +16,8 @@ type session struct {
 	major    int       // version of the server; 0 if it does not say
 	prepared *prepared // nil in modes that keep no descriptions
 	encoders []pgx.ExtendedQueryBuilder
-	current  string // the statement whose answer is read
+	lone     [1]request // of a statement that goes by itself, without an allocation
+	current  string     // the statement whose answer is read
 
 	address string // of the server
 	genuine bool   // it is PostgreSQL, and not a service that speaks its protocol
@@ -67,7 +68,7 @@ func (s *session) failed(err error) {
 // alone.
 func (s *session) exec(ctx context.Context, c *pgx.Conn, sql string, args []any, alone bool) (tag pgconn.CommandTag, err error) {
 	s.current = sql
-	if s.mode != pgx.QueryExecModeCacheStatement || len(args) == 0 || alone {
+	if s.prepared == nil || len(args) == 0 || alone {
 		return c.Exec(ctx, sql, args...)
 	}
 	if s.query != nil {
@@ -86,7 +87,7 @@ func (s *session) exec(ctx context.Context, c *pgx.Conn, sql string, args []any,
 // queryRows sends a statement by itself, as pgx's Query does.
 func (s *session) queryRows(ctx context.Context, c *pgx.Conn, sql string, args []any, alone bool) (pgx.Rows, error) {
 	s.current = sql
-	if s.mode != pgx.QueryExecModeCacheStatement || sql == "" || alone {
+	if s.prepared == nil || sql == "" || alone {
 		return c.Query(ctx, sql, args...)
 	}
 	if s.query == nil {
@@ -112,7 +113,8 @@ func (s *session) queryRows(ctx context.Context, c *pgx.Conn, sql string, args [
 // execute runs a statement that is prepared here, or will be, so that it is found again
 // when it travels with others, and stays prepared when it fails.
 func (s *session) execute(ctx context.Context, c *pgx.Conn, sql string, args []any) (*pgconn.ResultReader, error) {
-	requests := []request{{sql: sql, args: args}}
+	s.lone[0] = request{sql: sql, args: args}
+	requests := s.lone[:]
 	r := &requests[0]
 	err := rewrite(ctx, c, requests)
 	if err == nil {
@@ -129,6 +131,9 @@ func (s *session) execute(ctx context.Context, c *pgx.Conn, sql string, args []a
 	}
 	e := &s.encoders[0]
 	s.current = r.sql
+	if d := r.description; d.Name == "" {
+		return c.PgConn().ExecParams(ctx, r.sql, e.ParamValues, d.ParamOIDs, e.ParamFormats, e.ResultFormats), nil
+	}
 	return c.PgConn().ExecStatement(ctx, r.description, e.ParamValues, e.ParamFormats, e.ResultFormats), nil
 }
 
