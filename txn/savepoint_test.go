@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/txn"
@@ -243,4 +245,273 @@ func TestSavepointUndoesTheClaimOfAnIdempotencyKey(t *testing.T) {
 	var balance int
 	require.NoError(t, f.db.Pool().QueryRow(t.Context(), "select balance from accounts where id = 1").Scan(&balance))
 	require.Equal(t, 1001, balance)
+}
+
+// roundTrips returns how often a transaction that is committed waited for the server, besides
+// preparing.
+func roundTrips(t *testing.T, f *fixture, fn func(context.Context, *txn.Tx) error) int {
+	t.Helper()
+	var used txn.Usage
+	d := txn.New(f.db.Pool(), txn.Config{Observers: []txn.Observer{observe(func(e txn.Event) {
+		if c, ok := e.(txn.CommitEvent); ok {
+			used = c.Usage
+		}
+	})}})
+	require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, fn))
+	return used.RoundTrips
+}
+
+type observe func(txn.Event)
+
+func (o observe) Observe(_ context.Context, e txn.Event) { o(e) }
+
+func TestSavepointsCostAsLittleAsTheyDo(t *testing.T) {
+	f := setup(t, txn.Config{})
+	nested := func(depth int, at func(context.Context, *txn.Tx) error) func(context.Context, *txn.Tx) error {
+		for range depth {
+			inner := at
+			at = func(ctx context.Context, tx *txn.Tx) error { return tx.Savepoint(ctx, inner) }
+		}
+		return at
+	}
+	touch := func(ctx context.Context, tx *txn.Tx) error {
+		_, err := tx.Exec(ctx, "update accounts set version = version where id = 1")
+		return err
+	}
+	refuse := func(context.Context, *txn.Tx) error { return errBusiness }
+	contained := func(fn func(context.Context, *txn.Tx) error) func(context.Context, *txn.Tx) error {
+		return func(ctx context.Context, tx *txn.Tx) error {
+			require.ErrorIs(t, fn(ctx, tx), errBusiness)
+			return nil
+		}
+	}
+	both := func(fns ...func(context.Context, *txn.Tx) error) func(context.Context, *txn.Tx) error {
+		return func(ctx context.Context, tx *txn.Tx) error {
+			for _, fn := range fns {
+				if err := fn(ctx, tx); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	for name, c := range map[string]struct {
+		want int
+		fn   func(context.Context, *txn.Tx) error
+	}{
+		"empty":                                  {0, nested(3, nothing)},
+		"refused before anything ran":            {0, contained(nested(3, refuse))},
+		"empty, then work":                       {2, both(nested(3, nothing), touch)},
+		"refused, then work":                     {2, both(contained(nested(3, refuse)), touch)},
+		"work, then empty":                       {2, both(touch, nested(3, nothing))},
+		"work, then refused":                     {2, both(touch, contained(nested(3, refuse)))},
+		"work inside":                            {2, nested(3, touch)},
+		"work inside, twice":                     {3, both(nested(3, touch), nested(3, touch))},
+		"work inside, then refused":              {3, contained(nested(1, both(touch, refuse)))},
+		"work deep inside, then refused outside": {3, contained(nested(1, both(nested(2, touch), refuse)))},
+		"refused inside of one that worked":      {3, nested(1, both(touch, contained(nested(1, refuse)), touch))},
+		"queued inside": {2, nested(1, func(_ context.Context, tx *txn.Tx) error {
+			tx.Queue("update accounts set version = version where id = 1")
+			return nil
+		})},
+	} {
+		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, roundTrips(t, f, c.fn)) })
+	}
+}
+
+// Names are by depth, and used again: what one of them means is always the innermost that is
+// open.
+func TestSavepointNamesAreUsedAgain(t *testing.T) {
+	f := setup(t, txn.Config{})
+	for _, mode := range modes {
+		d := f.single(t, mode.set)
+		t.Run(mode.name, func(t *testing.T) {
+			f.empty(t)
+			require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+				one := func(body string, outcome error, inner ...func(context.Context, *txn.Tx) error) func(context.Context, *txn.Tx) error {
+					return func(ctx context.Context, tx *txn.Tx) error {
+						require.ErrorIs(t, tx.Savepoint(ctx, func(ctx context.Context, tx *txn.Tx) error {
+							require.NoError(t, write(ctx, tx, body))
+							for _, fn := range inner {
+								if err := fn(ctx, tx); err != nil {
+									return err
+								}
+							}
+							return outcome
+						}), outcome)
+						return nil
+					}
+				}
+				for _, fn := range []func(context.Context, *txn.Tx) error{
+					one("1", nil, one("1.1", nil, one("1.1.1", nil)), one("-1.2", errBusiness), one("1.3", nil)),
+					one("-2", errBusiness, one("-2.1", nil, one("-2.1.1", nil)), one("-2.2", nil)),
+					one("3", nil, one("-3.1", errBusiness, one("-3.1.1", nil)), one("3.2", nil, one("-3.2.1", errBusiness))),
+				} {
+					require.NoError(t, fn(ctx, tx))
+				}
+				return nil
+			}))
+			require.Equal(t, []string{"1", "1.1", "1.1.1", "1.3", "3", "3.2"}, f.notes(t))
+		})
+	}
+}
+
+func TestSavepointPanics(t *testing.T) {
+	f := setup(t, txn.Config{})
+	d := f.single(t)
+	process := pid(t, d)
+	for name, before := range map[string]func(context.Context, *txn.Tx) error{
+		"first": nothing,
+		"later": func(ctx context.Context, tx *txn.Tx) error { return write(ctx, tx, "before") },
+	} {
+		for what, inside := range map[string]func(context.Context, *txn.Tx) error{
+			"nothing": nothing,
+			"wrote":   func(ctx context.Context, tx *txn.Tx) error { return write(ctx, tx, "undone") },
+			"queued":  func(_ context.Context, tx *txn.Tx) error { tx.Queue(insertNote, "undone"); return nil },
+			"failed":  func(ctx context.Context, tx *txn.Tx) error { _ = fail(ctx, tx, "P0001"); return nil },
+			"reading": func(ctx context.Context, tx *txn.Tx) error {
+				_, err := tx.Query(ctx, "select generate_series(1, 9999)")
+				return err
+			},
+		} {
+			t.Run(name+"/"+what, func(t *testing.T) {
+				f.empty(t)
+				require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+					require.NoError(t, before(ctx, tx))
+					require.PanicsWithValue(t, "boom", func() {
+						_ = tx.Savepoint(ctx, func(ctx context.Context, tx *txn.Tx) error {
+							return tx.Savepoint(ctx, func(ctx context.Context, tx *txn.Tx) error {
+								require.NoError(t, inside(ctx, tx))
+								panic("boom")
+							})
+						})
+					})
+					return write(ctx, tx, "after")
+				}))
+				require.NotContains(t, f.notes(t), "undone")
+				require.Contains(t, f.notes(t), "after")
+				require.Equal(t, process, pid(t, d))
+			})
+		}
+	}
+}
+
+// The end of a savepoint flushes what was queued in it, under the context that Savepoint got.
+func TestSavepointEndsUnderACancelledContext(t *testing.T) {
+	f := setup(t, txn.Config{})
+	d := f.single(t)
+	process := pid(t, d)
+	for name, before := range map[string]func(context.Context, *txn.Tx) error{
+		"first": nothing,
+		"later": func(ctx context.Context, tx *txn.Tx) error { return write(ctx, tx, "before") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f.empty(t)
+			require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+				require.NoError(t, before(ctx, tx))
+				tx.Queue(insertNote, "outside")
+				over, cancel := context.WithCancel(ctx)
+				var p *txn.Pending[pgconn.CommandTag]
+				err := tx.Savepoint(over, func(_ context.Context, tx *txn.Tx) error {
+					p = tx.Queue(insertNote, "undone")
+					cancel()
+					return nil
+				})
+				require.ErrorIs(t, err, context.Canceled)
+				_, err = p.Value()
+				require.ErrorIs(t, err, txn.ErrRollbackOnly)
+				return write(ctx, tx, "after")
+			}))
+			require.Subset(t, f.notes(t), []string{"outside", "after"})
+			require.NotContains(t, f.notes(t), "undone")
+			require.Equal(t, process, pid(t, d))
+		})
+	}
+}
+
+func TestSavepointInBeforeCommit(t *testing.T) {
+	f := setup(t, txn.Config{})
+	require.NoError(t, txn.WithTx(t.Context(), f.db, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+		tx.BeforeCommit(func(ctx context.Context, tx *txn.Tx) error {
+			require.ErrorIs(t, tx.Savepoint(ctx, func(ctx context.Context, tx *txn.Tx) error {
+				require.NoError(t, write(ctx, tx, "undone"))
+				return errBusiness
+			}), errBusiness)
+			return tx.Savepoint(ctx, func(ctx context.Context, tx *txn.Tx) error {
+				tx.Queue(insertNote, "in a hook")
+				return nil
+			})
+		})
+		return write(ctx, tx, "in the function")
+	}))
+	require.Equal(t, []string{"in the function", "in a hook"}, f.notes(t))
+}
+
+// Limits that a function set in a savepoint end with it, also where its end undoes them on the
+// server before we do.
+func TestLimitsSetInASavepoint(t *testing.T) {
+	f := setup(t, txn.Config{})
+	show := func(ctx context.Context, tx *txn.Tx) string { return ask[string](t, ctx, tx, "show lock_timeout") }
+	limited := func(fn func(context.Context, *txn.Tx) error) func(context.Context, *txn.Tx) error {
+		return func(ctx context.Context, tx *txn.Tx) error {
+			return txn.WithTx(ctx, tx, txn.Options{LockTimeout: 3 * time.Second}, fn)
+		}
+	}
+	for name, inside := range map[string]func(context.Context, *txn.Tx) error{
+		"kept":    limited(func(ctx context.Context, tx *txn.Tx) error { require.Equal(t, "3s", show(ctx, tx)); return nil }),
+		"undone":  limited(func(ctx context.Context, tx *txn.Tx) error { require.Equal(t, "3s", show(ctx, tx)); return errBusiness }),
+		"unsent":  limited(nothing),
+		"refused": limited(func(context.Context, *txn.Tx) error { return errBusiness }),
+		"failed":  limited(func(ctx context.Context, tx *txn.Tx) error { return fail(ctx, tx, "P0001") }),
+		"mistaken": limited(func(ctx context.Context, tx *txn.Tx) error {
+			_, err := tx.Exec(ctx, "select $1::int", struct{}{})
+			return err
+		}),
+		"missing": limited(func(ctx context.Context, tx *txn.Tx) error {
+			_, err := tx.Exec(ctx, "select missing where $1", true)
+			return err
+		}),
+		"deeper": func(ctx context.Context, tx *txn.Tx) error {
+			err := tx.Savepoint(ctx, limited(func(ctx context.Context, tx *txn.Tx) error {
+				require.Equal(t, "3s", show(ctx, tx))
+				return errBusiness
+			}))
+			require.Equal(t, "2s", show(ctx, tx))
+			return err
+		},
+	} {
+		for when, before := range map[string]func(context.Context, *txn.Tx) error{
+			"first": nothing,
+			"later": func(ctx context.Context, tx *txn.Tx) error { require.Equal(t, "2s", show(ctx, tx)); return nil },
+		} {
+			t.Run(name+"/"+when, func(t *testing.T) {
+				require.NoError(t, txn.WithTx(t.Context(), f.db, txn.Options{LockTimeout: 2 * time.Second}, func(ctx context.Context, tx *txn.Tx) error {
+					require.NoError(t, before(ctx, tx))
+					_ = tx.Savepoint(ctx, inside)
+					require.Equal(t, "2s", show(ctx, tx))
+					return nil
+				}))
+			})
+		}
+	}
+}
+
+// Locks that a call asks for in a savepoint are taken with the next statement, wherever that
+// stands, unless the savepoint is undone.
+func TestLocksAskedForInASavepoint(t *testing.T) {
+	f := setup(t, txn.Config{})
+	key := txn.NewKey("savepoint")
+	held := func(ctx context.Context, tx *txn.Tx) int {
+		return ask[int](t, ctx, tx, "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()")
+	}
+	for outcome, want := range map[error]int{nil: 1, errBusiness: 0} {
+		require.NoError(t, txn.WithTx(t.Context(), f.db, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+			require.ErrorIs(t, tx.Savepoint(ctx, func(ctx context.Context, tx *txn.Tx) error {
+				require.NoError(t, txn.WithTx(ctx, tx, txn.Options{Locks: []txn.Key{key}}, nothing))
+				return outcome
+			}), outcome)
+			require.Equal(t, want, held(ctx, tx))
+			return nil
+		}))
+	}
 }
