@@ -12,8 +12,20 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// acquire takes a connection of the pool.
+// acquire takes a connection of the pool, one that is not seen to be broken: what is sent on
+// a broken one may be lost with its answer, and nobody would know whether it arrived.
 func (d *DB) acquire(ctx context.Context) (*pgxpool.Conn, error) {
+	for {
+		conn, err := d.take(ctx)
+		if err != nil || !sessionOf(conn.Conn()).probe.seesEnd() {
+			return conn, err
+		}
+		closeConn(conn.Conn(), d.cfg.ResolveTimeout)
+		conn.Release() // each is gone then, so this comes to an end
+	}
+}
+
+func (d *DB) take(ctx context.Context) (*pgxpool.Conn, error) {
 	if d.cfg.AcquireTimeout < 0 {
 		return d.pool.Acquire(ctx)
 	}

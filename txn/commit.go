@@ -130,6 +130,9 @@ func (t *transaction) committed(ctx context.Context, tag pgconn.CommandTag, err 
 // pgconn.SafeToRetry cannot be asked here: a connection lost while the answer was read can
 // show as "conn closed", which it takes for never sent.
 func (t *transaction) unknown(err error) error {
+	if lost, ok := errors.AsType[*lostError](err); ok {
+		err = lost.err // it says more than is known now
+	}
 	if t.readOnly {
 		return &lostError{err} // nothing to commit
 	}

@@ -23,6 +23,8 @@ type session struct {
 	genuine bool   // it is PostgreSQL, and not a service that speaks its protocol
 	epoch   string // see epochSQL; "" until asked for
 
+	probe *probe
+
 	query pgx.QueryTracer
 	batch pgx.BatchTracer
 }
@@ -45,6 +47,7 @@ func sessionOf(c *pgx.Conn) *session {
 	case pgx.QueryExecModeCacheDescribe:
 		s.prepared = newPrepared(cfg.DescriptionCacheCapacity, false)
 	}
+	s.probe = newProbe(c)
 	data[sessionKey] = s
 	return s
 }
