@@ -153,6 +153,9 @@ func (t *transaction) board(ctx context.Context, tried bool) error {
 		}
 	}
 	if !t.begun && !t.begins() {
+		if err := refuseEncoding(t.conn.PgConn(), t.opts.Settings); err != nil {
+			return err
+		}
 		t.ahead = append(t.beginning(), t.ahead...)
 	}
 	return nil

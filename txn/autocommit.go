@@ -3,6 +3,7 @@ package txn
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -26,7 +27,7 @@ type autocommit struct {
 }
 
 // acquire takes a connection, and the settings that the statement is to run with.
-func (a *autocommit) acquire(ctx context.Context, sql string) (conn *pgxpool.Conn, settings []string, err error) {
+func (a *autocommit) acquire(ctx context.Context, sql string) (conn *pgxpool.Conn, settings map[string]string, err error) {
 	d := a.db
 	switch {
 	case d == nil || d.pool == nil:
@@ -36,33 +37,46 @@ func (a *autocommit) acquire(ctx context.Context, sql string) (conn *pgxpool.Con
 	case marked(ctx, d.pool):
 		return nil, nil, ErrNestedDB
 	}
-	if err := refuseControl(sql); err != nil {
+	if err := refuseOnPool(sql); err != nil {
 		return nil, nil, err
 	}
-	if d.cfg.SettingsFrom != nil || len(d.cfg.Options.Settings) > 0 {
-		all := d.cfg.Options.Settings
-		if d.cfg.SettingsFrom != nil {
-			all = merged(d.cfg.SettingsFrom(ctx), all)
-		}
-		if err := validateSettings("Settings", all); err != nil {
+	settings = d.cfg.Options.Settings
+	if d.cfg.SettingsFrom != nil {
+		settings = merged(d.cfg.SettingsFrom(ctx), settings)
+		if err := validateSettings("Settings", settings); err != nil {
 			return nil, nil, err
 		}
-		settings = settingsSQL(all)
 	}
 	conn, err = d.acquire(ctx)
 	return conn, settings, err
 }
 
+// refuseOnPool refuses what no statement on a pooled connection may do.
+func refuseOnPool(sql string) error {
+	if sessionSetting(sql) {
+		return fmt.Errorf("%w: %s", errSessionSetting, queryName(sql))
+	}
+	return refuseControl(sql)
+}
+
+// errSessionSetting: the statement may want it on one connection, and the next be sent on
+// another.
+var errSessionSetting = errors.New("txn: what is set for the session would hold for the next user of the pooled connection; use Config.SettingsFrom")
+
 // with runs the statements under the settings: in one flush with BEGIN, SET LOCAL and
 // COMMIT. It returns the answers from the statements' on. The connection is given back with
 // an error.
-func (a *autocommit) with(ctx context.Context, conn *pgxpool.Conn, settings []string, own ...request) (answers, error) {
+func (a *autocommit) with(ctx context.Context, conn *pgxpool.Conn, settings map[string]string, own ...request) (answers, error) {
+	if err := refuseEncoding(conn.Conn().PgConn(), settings); err != nil {
+		conn.Release()
+		return nil, err
+	}
 	begin := "begin read write"
 	if a.reads {
 		begin = "begin read only"
 	}
 	requests := []request{{sql: begin, ours: true}}
-	for _, sql := range settings {
+	for _, sql := range settingsSQL(settings) {
 		requests = append(requests, request{sql: sql, ours: true})
 	}
 	requests = append(requests, own...)
@@ -203,7 +217,7 @@ func (a *autocommit) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResul
 		if i == 0 {
 			first = q.SQL
 		}
-		if err := refuseControl(q.SQL); err != nil {
+		if err := refuseOnPool(q.SQL); err != nil {
 			return pgx.FailedBatchResults(&pgx.Batch{}, err)
 		}
 	}

@@ -20,6 +20,7 @@ func (t *transaction) commit() error {
 			return nil
 		}
 	}
+	t.align() // a joined call's limits are not for what is checked at COMMIT
 	if t.conn != nil && t.conn.IsClosed() {
 		t.lost = true
 		return &lostError{pgconn.ErrConnClosed}

@@ -119,6 +119,11 @@ type Options struct {
 	// statements are prepared, such as search_path and role. Default: those of
 	// Config.SettingsFrom, over which these go name by name. Joined: ErrOptionsConflict
 	// unless each is set to the same value.
+	//
+	// A session in which app.tenant was ever set has it empty afterwards, not NULL: let
+	// policies ask for nullif(current_setting('app.tenant', true), ''). Values of TimeZone and
+	// DateStyle do not reach the literals in a statement's text, which are read when it is
+	// prepared: give dates as arguments.
 	Settings map[string]string
 
 	// Locks are advisory locks that are taken before anything is read, in one order for

@@ -6,6 +6,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // settingName is what a setting may be called: PostgreSQL's own, or one of an application's
@@ -27,9 +30,14 @@ var refusedSettings = map[string]string{
 	"synchronous_commit":                  "use Options.SynchronousCommit",
 	"standard_conforming_strings":         "it changes how statements are read",
 	"client_encoding":                     "it changes how statements are read",
+	"transform_null_equals":               "it changes how statements are read",
 }
 
 func validateSettings(field string, settings map[string]string) error {
+	if len(settings) == 0 {
+		return nil
+	}
+	seen := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		if !settingName.MatchString(name) || len(name) > 63 {
 			return &OptionsError{field, fmt.Sprintf("%q is not the name of a setting", name)}
@@ -37,8 +45,34 @@ func validateSettings(field string, settings map[string]string) error {
 		if why := refusedSettings[strings.ToLower(name)]; why != "" {
 			return &OptionsError{field, name + ": " + why}
 		}
-		if strings.ContainsRune(settings[name], 0) {
-			return &OptionsError{field, name + ": the value holds a zero byte"}
+		if other := seen[strings.ToLower(name)]; other != "" {
+			return &OptionsError{field, other + " and " + name + " are one setting: which value it would get is chance"}
+		}
+		seen[strings.ToLower(name)] = name
+		if !storable(settings[name]) {
+			return &OptionsError{field, name + ": the value is not a text that PostgreSQL can store: UTF-8 without zero bytes"}
+		}
+	}
+	return nil
+}
+
+// unsafeEncodings are those in which a byte that is a backslash in ASCII may be a part of a
+// character, where it would not escape what follows it.
+var unsafeEncodings = []string{"BIG5", "GB18030", "GBK", "JOHAB", "SHIFT_JIS_2004", "SJIS", "UHC"}
+
+// refuseEncoding refuses to send the settings in an encoding in which they could be read as
+// something else.
+func refuseEncoding(c *pgconn.PgConn, settings map[string]string) error {
+	if len(settings) == 0 {
+		return nil
+	}
+	encoding := c.ParameterStatus("client_encoding")
+	if !slices.Contains(unsafeEncodings, encoding) {
+		return nil
+	}
+	for name, value := range settings {
+		if strings.ContainsFunc(value, func(r rune) bool { return r >= utf8.RuneSelf }) {
+			return &OptionsError{"Settings", name + ": a value that is not ASCII is not safe in client_encoding " + encoding + "; use UTF8, as Go does"}
 		}
 	}
 	return nil
@@ -52,10 +86,15 @@ func settingsSQL(settings map[string]string) []string {
 	}
 	statements := make([]string, 0, len(settings))
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
-		statements = append(statements, "set local "+name+" = "+literal(settings[name]))
+		statements = append(statements, "set local "+quoteSetting(name)+" = "+literal(settings[name]))
 	}
 	return statements
 }
+
+// quoteSetting quotes a name's parts: each may be a word of SQL, as in app.user.
+func quoteSetting(name string) string { return `"` + settingQuotes.Replace(name) + `"` }
+
+var settingQuotes = strings.NewReplacer(".", `"."`, `"`, `""`)
 
 // literal quotes a text so that it means itself whatever standard_conforming_strings is.
 func literal(text string) string {
