@@ -34,7 +34,8 @@ type relay struct {
 	conns     []net.Conn
 	settled   chan struct{} // closed when the server has ended the session that was cut
 	once      sync.Once
-	opened    int // connections so far, without cancel requests
+	opened    int    // connections so far, without cancel requests
+	opening   func() // called for each that gets through
 }
 
 func newRelay(t *testing.T, dsn string) *relay {
@@ -129,6 +130,19 @@ func (r *relay) shut() (open func()) {
 		r.gate = nil
 		close(gate)
 	}
+}
+
+// asked returns a channel that is closed when n more connections get through.
+func (r *relay) asked(n int) <-chan struct{} {
+	done := make(chan struct{})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.opening = func() {
+		if n--; n == 0 {
+			close(done)
+		}
+	}
+	return done
 }
 
 func (r *relay) set(change func(*relay)) {
@@ -238,6 +252,9 @@ func (l *link) connect() bool {
 	}
 	r.mu.Lock()
 	target := r.target
+	if r.opening != nil && !cancels {
+		r.opening()
+	}
 	r.mu.Unlock()
 	server, err := net.Dial("tcp", target)
 	if err != nil {
