@@ -170,7 +170,7 @@ func (t *transaction) begins() bool {
 // follows them, and reads the steps' answers.
 func (t *transaction) fly(ctx context.Context, n int, own []request, behind []step) (answers, error) {
 	t.sent = false
-	requests := t.requests[:0]
+	requests := t.session.requests[:0]
 	for i := range n {
 		requests = append(requests, t.ahead[i].request())
 	}
@@ -178,7 +178,7 @@ func (t *transaction) fly(ctx context.Context, n int, own []request, behind []st
 	for i := range behind {
 		requests = append(requests, behind[i].request())
 	}
-	t.requests = requests
+	t.session.requests = requests
 	if err := rewrite(ctx, t.conn, requests); err != nil {
 		return nil, t.unsent(own, err)
 	}

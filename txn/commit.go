@@ -37,10 +37,14 @@ func (t *transaction) commit() error {
 	}
 	// From here the caller's deadline no longer helps: a COMMIT broken off is an outcome
 	// nobody knows. It is waited for, ResolveTimeout longer.
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.ctx))
-	defer cancel()
-	stop := context.AfterFunc(t.ctx, func() { time.AfterFunc(t.db.cfg.ResolveTimeout, cancel) })
-	defer stop()
+	ctx := context.WithoutCancel(t.ctx)
+	if t.caller.Done() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		stop := context.AfterFunc(t.ctx, func() { time.AfterFunc(t.db.cfg.ResolveTimeout, cancel) })
+		defer stop()
+	}
 	t.commitAt = t.now()
 	if due || len(t.ahead) > 0 {
 		return t.commitQueued(ctx)
@@ -87,7 +91,7 @@ func (t *transaction) unanswered(err error) {
 	}
 	for i := range t.ahead {
 		if a := t.ahead[i].answer; a != nil && !a.done {
-			a.err = &QueuedError{Query: a.query, Err: err}
+			a.err = &QueuedError{Query: queryName(a.sql), Err: err}
 		}
 	}
 	t.ahead = t.ahead[:0]

@@ -17,14 +17,17 @@ type mark struct {
 
 type markKey struct{}
 
-func withMark(ctx context.Context, pool *pgxpool.Pool, open *atomic.Bool) context.Context {
+// withMark returns ctx with the mark of a transaction, if it has not got it yet. A new one is
+// made in m.
+func withMark(ctx context.Context, m *mark, pool *pgxpool.Pool, open *atomic.Bool) context.Context {
 	parent, _ := ctx.Value(markKey{}).(*mark)
-	for m := parent; m != nil; m = m.parent {
-		if m.open == open {
+	for p := parent; p != nil; p = p.parent {
+		if p.open == open {
 			return ctx
 		}
 	}
-	return context.WithValue(ctx, markKey{}, &mark{pool: pool, open: open, parent: parent})
+	*m = mark{pool: pool, open: open, parent: parent}
+	return context.WithValue(ctx, markKey{}, m)
 }
 
 // marked reports whether ctx comes from a closure whose transaction, on the same pool, is

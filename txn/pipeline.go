@@ -76,14 +76,11 @@ func (s *session) dispatch(ctx context.Context, c *pgx.Conn, requests []request)
 	if err := s.encode(c, requests); err != nil {
 		return nil, err
 	}
-	p := c.PgConn().StartPipeline(ctx)
+	b := &pgconn.Batch{}
 	for i := range requests {
-		requests[i].write(p, &s.encoders[i])
+		requests[i].write(b, &s.encoders[i])
 	}
-	if err := p.Sync(); err != nil {
-		return &pipelined{conn: c, pipeline: p, err: err}, nil
-	}
-	return &pipelined{session: s, conn: c, pipeline: p, requests: requests}, nil
+	return &pipelined{session: s, conn: c, results: c.PgConn().ExecBatch(ctx, b), requests: requests}, nil
 }
 
 // sendSimple sends the requests in the simple protocol, for which pgx alone can write
@@ -275,15 +272,16 @@ func textOf(buf [][]byte, args []any) [][]byte {
 	return buf
 }
 
-func (r *request) write(p *pgconn.Pipeline, e *pgx.ExtendedQueryBuilder) {
+// write appends the request to what will be sent. Until the answers are read nothing else is
+// encoded, so that the batch may keep the encoder's formats.
+func (r *request) write(b *pgconn.Batch, e *pgx.ExtendedQueryBuilder) {
 	switch d := r.description; {
 	case d == nil:
-		p.SendQueryParams(r.sql, e.ParamValues, nil, e.ParamFormats, e.ResultFormats)
+		b.ExecParams(r.sql, e.ParamValues, nil, e.ParamFormats, e.ResultFormats)
 	case d.Name == "":
-		p.SendQueryParams(r.sql, e.ParamValues, d.ParamOIDs, e.ParamFormats, e.ResultFormats)
+		b.ExecParams(r.sql, e.ParamValues, d.ParamOIDs, e.ParamFormats, e.ResultFormats)
 	default:
-		// The pipeline keeps the formats until the answer comes, past the encoder's next use.
-		p.SendQueryStatement(d, e.ParamValues, e.ParamFormats, append([]int16(nil), e.ResultFormats...))
+		b.ExecStatement(d, e.ParamValues, e.ParamFormats, e.ResultFormats)
 	}
 }
 
@@ -291,7 +289,7 @@ func (r *request) write(p *pgconn.Pipeline, e *pgx.ExtendedQueryBuilder) {
 type pipelined struct {
 	session  *session
 	conn     *pgx.Conn
-	pipeline *pgconn.Pipeline
+	results  *pgconn.MultiResultReader
 	requests []request
 	read     int   // how many answers
 	err      error // the first; nothing behind it was executed
@@ -305,17 +303,13 @@ func (r *pipelined) next() (*pgconn.ResultReader, error) {
 		r.session.current = r.requests[r.read].sql
 		r.read++
 	}
-	result, err := r.pipeline.GetResults()
-	if err != nil {
-		r.err = err
-		return nil, err
-	}
-	reader, ok := result.(*pgconn.ResultReader)
-	if !ok {
-		r.err = errors.New("txn: the server sent fewer answers than statements")
+	if !r.results.NextResult() {
+		if r.err = r.results.Close(); r.err == nil {
+			r.err = errors.New("txn: the server sent fewer answers than statements")
+		}
 		return nil, r.err
 	}
-	return reader, nil
+	return r.results.ResultReader(), nil
 }
 
 func (r *pipelined) Exec() (pgconn.CommandTag, error) {
@@ -339,7 +333,7 @@ func (r *pipelined) Query() (pgx.Rows, error) {
 }
 
 func (r *pipelined) Close() error {
-	if err := r.pipeline.Close(); r.err == nil {
+	if err := r.results.Close(); r.err == nil {
 		r.err = err
 	}
 	return r.err

@@ -18,7 +18,7 @@ import (
 // DDL and a statement that needs it, call Flush.
 func (tx *Tx) Queue(sql string, args ...any) *Pending[pgconn.CommandTag] {
 	p := &Pending[pgconn.CommandTag]{}
-	p.answer.query = queryName(sql)
+	p.answer.sql = sql
 	p.answer.decode = func(a answers) (err error) {
 		p.value, err = a.Exec()
 		p.answer.rows = p.value.RowsAffected()
@@ -62,7 +62,7 @@ func (p *Pending[T]) OnError(fn func(error) error) *Pending[T] {
 
 // An answer is what all Pendings have in common.
 type answer struct {
-	query   string
+	sql     string // of the statement
 	decode  func(answers) error
 	onError func(error) error
 	rows    int64 // changed or returned
@@ -88,7 +88,7 @@ func (w *answer) fail(err error) error {
 			err = mapped
 		}
 	}
-	w.err = &QueuedError{Query: w.query, Err: err}
+	w.err = &QueuedError{Query: queryName(w.sql), Err: err}
 	return w.err
 }
 
@@ -101,7 +101,7 @@ func (w *answer) abandoned(cause error) {
 
 func (s *scope) queue(sql string, args []any, w *answer) {
 	if err := s.enqueue(sql, args, w); err != nil {
-		w.err = &QueuedError{Query: w.query, Err: err}
+		w.err = &QueuedError{Query: queryName(w.sql), Err: err}
 	}
 }
 
@@ -114,12 +114,12 @@ func (s *scope) enqueue(sql string, args []any, w *answer) (err error) {
 	}
 	t := s.t
 	if !t.mu.TryLock() {
-		t.misused.CompareAndSwap(nil, &QueuedError{Query: w.query, Err: ErrConcurrentUse})
+		t.misused.CompareAndSwap(nil, &QueuedError{Query: queryName(w.sql), Err: ErrConcurrentUse})
 		return ErrConcurrentUse
 	}
 	defer t.leave()
 	if err := s.current(); err != nil {
-		t.misused.CompareAndSwap(nil, &QueuedError{Query: w.query, Err: err})
+		t.misused.CompareAndSwap(nil, &QueuedError{Query: queryName(w.sql), Err: err})
 		return err
 	}
 	switch {
@@ -131,7 +131,7 @@ func (s *scope) enqueue(sql string, args []any, w *answer) (err error) {
 		err = errQueuedAlone
 	}
 	if err != nil {
-		t.doomed(&QueuedError{Query: w.query, Err: err})
+		t.doomed(&QueuedError{Query: queryName(w.sql), Err: err})
 		return err
 	}
 	t.align()

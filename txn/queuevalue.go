@@ -30,7 +30,7 @@ func QueueValue[T any](r Reads, fn func(Querier) (T, error)) *Pending[T] {
 	p := &Pending[T]{}
 	var noted recorder
 	_, err := fn(&noted)
-	p.answer.query = queryName(noted.sql)
+	p.answer.sql = noted.sql
 	p.answer.decode = func(a answers) (err error) {
 		q := &reader{answers: a}
 		p.value, err = fn(q)
@@ -65,10 +65,10 @@ func (s *scope) refuse(w *answer, err error) {
 	if t, entered := s.enter(); entered != nil {
 		err = entered
 	} else {
-		t.doomed(&QueuedError{Query: w.query, Err: err})
+		t.doomed(&QueuedError{Query: queryName(w.sql), Err: err})
 		t.leave()
 	}
-	w.err = &QueuedError{Query: w.query, Err: err}
+	w.err = &QueuedError{Query: queryName(w.sql), Err: err}
 }
 
 // A recorder notes a statement instead of sending it.

@@ -107,19 +107,33 @@ func (t *transaction) mayFollow(sql string) bool {
 // readXID reads the transaction's id, which it has from its first write or lock on, and the
 // epoch, if they are in the answer past the columns to skip.
 func (t *transaction) readXID(a answers, skip int) error {
-	rows, err := a.Query()
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		values := rows.RawValues()[skip:]
+	note := func(values [][]byte) {
+		values = values[skip:]
 		if len(values) > 0 {
 			t.xid, t.blind = string(values[0]), false
 		}
 		if len(values) > 1 {
 			t.session.epoch = string(values[1])
 		}
+	}
+	if p, ok := a.(*pipelined); ok { // the usual case, without rows of pgx around it
+		reader, err := p.next()
+		if err != nil {
+			return err
+		}
+		for reader.NextRow() {
+			note(reader.Values())
+		}
+		_, p.err = reader.Close()
+		return p.err
+	}
+	rows, err := a.Query()
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		note(rows.RawValues())
 	}
 	rows.Close()
 	return rows.Err()

@@ -57,7 +57,7 @@ func (s *scope) savepoint(ctx context.Context, fn func(context.Context, *scope) 
 			_ = inner.leaveSavepoint(ctx, p, errDidNotReturn)
 		}
 	}()
-	err = fn(withMark(ctx, t.db.pool, &t.open), inner)
+	err = fn(withMark(ctx, new(mark), t.db.pool, &t.open), inner)
 	returned = true
 	return inner.leaveSavepoint(ctx, p, err)
 }

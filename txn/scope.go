@@ -96,7 +96,7 @@ func (s *scope) join(ctx context.Context, opts Options, readOnly bool, fn func(c
 			_ = inner.leaveJoined(readOnly, restore, errDidNotReturn)
 		}
 	}()
-	err = elsewhere(fn(withMark(ctx, t.db.pool, &t.open), inner))
+	err = elsewhere(fn(withMark(ctx, new(mark), t.db.pool, &t.open), inner))
 	returned = true
 	return inner.leaveJoined(readOnly, restore, err)
 }

@@ -17,6 +17,7 @@ type session struct {
 	prepared *prepared // nil in modes that keep no descriptions
 	encoders []pgx.ExtendedQueryBuilder
 	lone     [1]request // of a statement that goes by itself, without an allocation
+	requests []request  // of the last flush; the room is used again
 	current  string     // the statement whose answer is read
 
 	address string // of the server

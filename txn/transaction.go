@@ -28,10 +28,12 @@ type transaction struct {
 	opts     Options
 	readOnly bool
 	attempt  int
-	id       uint64          // of the call
+	id       uint64 // of the call
+	caller   context.Context
 	ctx      context.Context // of the attempt: marked, and cancelled when it ends
 	cancel   context.CancelFunc
 	open     atomic.Bool // what the mark asks
+	mark     mark
 
 	// mu is held by whoever uses the connection. A second user is refused, not queued:
 	// whose statement comes first in a transaction is never a matter of chance.
@@ -54,8 +56,7 @@ type transaction struct {
 	ahead     []step        // held back until the next flush
 	sent      bool          // the last one reached the network
 	locking   bool          // the session may hold locks that the transaction does not
-	requests  []request     // reused from flush to flush
-	single    [1]request    // likewise
+	single    [1]request    // reused from flush to flush
 	following []step        // likewise
 	xid       string        // "" until known
 	blind     bool          // statements were sent behind which it was not asked for
@@ -87,7 +88,7 @@ type results interface {
 }
 
 func (d *DB) newTransaction(ctx context.Context, opts Options, readOnly bool, attempt int, id uint64) *transaction {
-	t := &transaction{db: d, opts: opts, readOnly: readOnly, attempt: attempt, id: id}
+	t := &transaction{db: d, opts: opts, readOnly: readOnly, attempt: attempt, id: id, caller: ctx}
 	if opts.Timeout > 0 && d.major.Load() < transactionTimeoutSince {
 		t.ceiling = opts.Timeout + backstop
 	}
@@ -96,7 +97,7 @@ func (d *DB) newTransaction(ctx context.Context, opts Options, readOnly bool, at
 	t.token = newToken(opts)
 	t.open.Store(true)
 	ctx, t.cancel = context.WithCancel(ctx)
-	t.ctx = withMark(ctx, d.pool, &t.open)
+	t.ctx = withMark(ctx, &t.mark, d.pool, &t.open)
 	t.watch()
 	return t
 }
