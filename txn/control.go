@@ -18,11 +18,21 @@ func queryName(sql string) string {
 	return line
 }
 
-// transactionControl reports whether the text's first command would begin, end or
-// subdivide a transaction. It reads no further: commands behind a semicolon show in the
-// connection's status afterwards.
+// transactionControl reports whether one of the text's commands would begin, end or subdivide
+// a transaction. Of those behind the first an END is left to the connection's status
+// afterwards, because the body of an SQL function ends with it too, and so is all of a text
+// that cannot be told apart for sure.
 func transactionControl(sql string) bool {
-	word, rest := firstWord(sql)
+	for first, clear := true, true; clear && sql != ""; first = false {
+		if word, rest := firstWord(sql); control(word, rest) && (first || word != "end") {
+			return true
+		}
+		sql, clear = afterFirst(sql)
+	}
+	return false
+}
+
+func control(word, rest string) bool {
 	switch word {
 	case "begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release":
 		return true
@@ -33,19 +43,20 @@ func transactionControl(sql string) bool {
 	return false
 }
 
-// sessionSetting reports whether the text's first command would set something for the
+// sessionSetting reports whether one of the text's commands would set something for the
 // session, past the transaction's end.
 func sessionSetting(sql string) bool {
-	word, rest := firstWord(sql)
-	switch word {
-	case "reset", "discard":
-		return true
-	case "set":
-		switch word, _ := firstWord(rest); word {
-		case "local", "constraints", "transaction":
-			return false
+	for sql != "" {
+		switch word, rest := firstWord(sql); word {
+		case "reset", "discard":
+			return true
+		case "set":
+			word, _ := firstWord(rest)
+			if word != "local" && word != "constraints" && word != "transaction" {
+				return true
+			}
 		}
-		return true
+		sql, _ = afterFirst(sql)
 	}
 	return false
 }
@@ -108,34 +119,40 @@ func bare(sql string) bool { return !strings.ContainsAny(sql, " \t\r\n\f\v('\";*
 // several reports whether the text may hold more than one statement. It may be wrong about
 // the body of an SQL function, but never misses a statement.
 func several(sql string) bool {
+	rest, _ := afterFirst(sql)
+	return skipBlank(rest) != ""
+}
+
+// afterFirst returns what follows the text's first statement and its semicolon. It is not
+// clear where that ends if a backslash may escape a quote; then it is what follows any
+// semicolon from there on.
+func afterFirst(sql string) (rest string, clear bool) {
 	if strings.IndexByte(sql, ';') < 0 {
-		return false
+		return "", true
 	}
-	ended := false // a statement was, by a semicolon
+	begun := false
 	for i := 0; i < len(sql); {
 		switch c := sql[i]; {
-		case c == ';':
-			ended = true
-			i++
-		case isBlank(c):
+		case c == ';' && begun:
+			return sql[i+1:], true
+		case c == ';', isBlank(c):
 			i++
 		case strings.HasPrefix(sql[i:], "--"):
 			i = len(sql) - len(skipLine(sql[i:]))
 		case strings.HasPrefix(sql[i:], "/*"):
 			i = len(sql) - len(skipComment(sql[i:]))
-		case ended:
-			return true
 		case c == '\'', c == '"', c == '$':
 			end, clear := quoted(sql, i)
 			if !clear {
-				return strings.IndexByte(sql[i:], ';') >= 0
+				_, rest, _ = strings.Cut(sql[i:], ";")
+				return rest, false
 			}
-			i = end
+			i, begun = end, true
 		default:
-			i++
+			i, begun = i+1, true
 		}
 	}
-	return false
+	return "", true
 }
 
 func isBlank(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }

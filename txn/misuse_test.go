@@ -145,6 +145,7 @@ func TestTransactionControlAsText(t *testing.T) {
 	for _, sql := range []string{
 		"commit", "COMMIT AND CHAIN", "  rollback", "abort", "end", "begin", "start transaction",
 		"savepoint x", "release x", "prepare transaction 'x'", "-- c\ncommit", "/* a /* b */ */ commit", ";commit",
+		"select 1; commit", "insert into notes (body) values ('x'); commit; begin",
 	} {
 		require.NoError(t, txn.WithTx(t.Context(), f.db, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
 			_, err := tx.Exec(ctx, sql)
@@ -159,14 +160,14 @@ func TestTransactionControlAsText(t *testing.T) {
 	}
 }
 
-// Several statements in one text can end the transaction unnoticed by its beginning; the
-// connection's status tells.
+// What a text does that looks like the end of a function's body, the connection's status
+// tells.
 func TestTransactionEndedByText(t *testing.T) {
 	f := setup(t, txn.Config{})
 	pid := 0
 	err := txn.WithTx(t.Context(), f.db, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
 		pid = ask[int](t, ctx, tx, "select pg_backend_pid()")
-		_, err := tx.Exec(ctx, "insert into notes (body) values ('committed by text'); commit")
+		_, err := tx.Exec(ctx, "insert into notes (body) values ('committed by text'); end")
 		require.ErrorIs(t, err, txn.ErrManaged)
 		require.Error(t, write(ctx, tx, "outside"), "nothing runs outside the transaction")
 		return nil
