@@ -14,8 +14,9 @@ export CGO_ENABLED := $(shell set -- $$(go env CC); \
 	test "$$(go env CGO_ENABLED)" = 1 && command -v "$$1" >/dev/null && echo 1 || echo 0)
 RACE := $(if $(filter 1,$(CGO_ENABLED)),-race)
 
-# For the tests of one package.
-TIMEOUT ?= 10m
+# TIMEOUT is for the tests of one package; TESTFLAGS are further flags of go test.
+TIMEOUT   ?= 10m
+TESTFLAGS ?=
 
 # Its version must understand the Go version in go.mod. It is in no go.mod: it would raise
 # what the modules require.
@@ -38,8 +39,8 @@ help: ## show this list
 demo: ## move money under load and faults on a server of its own, and show the sums
 	go run ./cmd/interlock demo
 
-test: ## run the tests of all modules, on PostgreSQL servers of their own
-	$(call each,go test $(RACE) -timeout $(TIMEOUT) ./...)
+test: ## run the tests of all modules, on PostgreSQL servers of their own (TESTFLAGS=…)
+	$(call each,go test $(RACE) -timeout $(TIMEOUT) $(TESTFLAGS) ./...)
 
 generate: ## write what is generated from schema/ and queries/
 	go run ./cmd/interlock-gen generate

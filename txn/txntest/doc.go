@@ -1,6 +1,6 @@
 // Package txntest tests transactions against a real PostgreSQL server: a database for each
-// test, a check at the test's end that nothing was left open, and barriers that force an
-// interleaving.
+// test, a check at the test's end that nothing was left open, barriers that force an
+// interleaving, and a proxy that counts round trips and breaks connections where a test says.
 //
 //	var schema = txntest.SQL("create table counters (id int primary key, n int not null)")
 //
@@ -39,4 +39,38 @@
 //
 // A [Barrier] brings goroutines to one point, and [WaitBlocked] returns when a session waits
 // for another's lock. Neither waits for ever.
+//
+// # Round trips and faults
+//
+// A [Proxy] in front of the database counts what passes, makes it take longer, and does one
+// wrong thing at one message of the protocol, each time at the same:
+//
+//	proxy := txntest.NewProxy(t, database.AppURL())
+//	db, err := txn.Open(ctx, proxy.URL(), txn.Config{})
+//	…
+//	proxy.Reset()
+//	transfer(ctx, db)
+//	require.Equal(t, 2, proxy.RoundTrips())
+//
+//	cut := proxy.Arm(txntest.Fault{SQL: "^commit", Answer: true, Do: txntest.Cut{}})
+//	err = transfer(ctx, db)                     // committed, but the answer was lost
+//	require.NoError(t, cut.WaitSession(ctx))    // the server has done what it was going to do
+//
+// [Fault] says where, and its Do what: [Cut], [Hold], [BlackHole] or [Fail]. Every place there
+// is, one after the other, is reached by counting until the fault no longer happens:
+//
+//	for n := 1; ; n++ {
+//		cut := proxy.Arm(txntest.Fault{From: txntest.Server, Nth: n, Do: txntest.Cut{After: true}})
+//		err := transfer(ctx, db)
+//		if cut.Fired() == 0 {
+//			cut.Disarm()
+//			break
+//		}
+//		… // nil means committed; an error means not, or says what is known
+//	}
+//
+// pgx sends a cancel request when it finds a connection broken, and so may cancel a COMMIT that
+// the server has got and not done. Where that must not happen, lose the cancel requests:
+//
+//	proxy.Arm(txntest.Fault{From: txntest.Canceler, Every: true, Do: txntest.Cut{}})
 package txntest

@@ -237,7 +237,7 @@ func TestKilledWhileStarting(t *testing.T) {
 	require.NoError(t, c.cmd.Process.Kill())
 	_ = c.cmd.Wait()
 	until(t, "nothing is left", func() bool {
-		left, _ := filepath.Glob(filepath.Join(dir, "*"))
+		left, _ := filepath.Glob(filepath.Join(dir, "interlock-pg-*"))
 		return len(left) == 0
 	})
 }
@@ -321,6 +321,9 @@ func launch(t *testing.T, how, dir string, change ...func(*exec.Cmd)) *process {
 	cmd := exec.Command(self)
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), "PGSERVER_TEST_CHILD="+how, "TMPDIR="+dir, "HOME="+dir, "INTERLOCK_TEST_DATABASE_URL=")
+	if cache, err := os.UserCacheDir(); err == nil && os.Geteuid() != 0 {
+		cmd.Env = append(cmd.Env, "XDG_CACHE_HOME="+cache) // what was fetched once is there
+	}
 	for _, f := range change {
 		f(cmd)
 	}
