@@ -23,6 +23,9 @@
 // against a server of yours by INTERLOCK_TEST_DATABASE_URL. There the names of databases
 // begin with interlock_test_ and interlock_template_; drop them when you like.
 //
+// Where the code under test does not mind running in a transaction, [Tx] is quicker: one that
+// is rolled back at the test's end, and in which each call that joins has a savepoint.
+//
 // # Roles
 //
 // The schema belongs to pgserver.OwnerRole. Tests run as pgserver.AppRole, which may read and
