@@ -180,6 +180,7 @@ func (t *transaction) fly(ctx context.Context, n int, own []request, behind []st
 	}
 	t.session.requests = requests
 	if err := rewrite(ctx, t.conn, requests); err != nil {
+		t.session.traceUnsent(ctx, t.conn, requests, err)
 		return nil, t.unsent(own, err)
 	}
 	if first := t.savepointAhead(n); first > 0 && t.begun && t.session.cold(requests) {

@@ -717,8 +717,6 @@ func TestHooksThatUseTheHandle(t *testing.T) {
 		require.ErrorIs(t, tx.QueryRow(ctx, "select 1").Scan(new(int)), txn.ErrTxDone)
 		require.ErrorIs(t, tx.Savepoint(ctx, nothing), txn.ErrTxDone)
 		require.ErrorIs(t, tx.Flush(ctx), txn.ErrTxDone)
-		_, err = tx.Queue("select 1").Value()
-		require.ErrorIs(t, err, txn.ErrTxDone)
 		require.ErrorIs(t, tx.AdvisoryLock(ctx, txn.NewKey("x")), txn.ErrTxDone)
 		require.ErrorIs(t, txn.WithTx(ctx, tx, txn.Options{}, nothing), txn.ErrTxDone)
 		_, err = tx.Pgx().Begin(ctx)
@@ -732,8 +730,12 @@ func TestHooksThatUseTheHandle(t *testing.T) {
 	for _, result := range []error{nil, errBusiness} {
 		require.ErrorIs(t, txn.WithTx(t.Context(), f.db, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
 			tx.BeforeCommit(func(ctx context.Context, _ *txn.Tx) error { methods(ctx, tx); called++; return nil })
-			tx.AfterCommit(func(ctx context.Context) error { methods(ctx, tx); called++; return nil })
-			tx.AfterRollback(func(ctx context.Context, _ error) { methods(ctx, tx); called++ })
+			queue := func() {
+				_, err := tx.Queue("select 1").Value()
+				require.ErrorIs(t, err, txn.ErrTxDone)
+			}
+			tx.AfterCommit(func(ctx context.Context) error { methods(ctx, tx); queue(); called++; return nil })
+			tx.AfterRollback(func(ctx context.Context, _ error) { methods(ctx, tx); queue(); called++ })
 			require.NoError(t, write(ctx, tx, fmt.Sprint(result)))
 			return result
 		}), result)

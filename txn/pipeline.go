@@ -21,7 +21,20 @@ type request struct {
 	plain bool
 
 	description *pgconn.StatementDescription
-	ctx         context.Context // of its trace
+
+	// For a tracer.
+	ctx    context.Context
+	told   bool   // of its end
+	text   string // sql and args before they were rewritten, if they were
+	params []any
+}
+
+// asked is the statement as the caller gave it.
+func (r *request) asked() (sql string, args []any) {
+	if r.text != "" {
+		return r.text, r.params
+	}
+	return r.sql, r.args
 }
 
 // answers are the results of a pipeline, in order. pgx.BatchResults are such.
@@ -48,33 +61,47 @@ func (e *unsentError) Unwrap() error { return e.err }
 // pgx's own batches are not used: they encode while they write, so that an argument of the
 // wrong type costs the connection, and forget all their statements after an error.
 func (s *session) send(ctx context.Context, c *pgx.Conn, requests []request) (answers, error) {
+	s.current = ""
+	if err := s.pack(ctx, c, requests); err != nil {
+		s.traceUnsent(ctx, c, requests, err)
+		return nil, err
+	}
 	if !s.traces() {
 		return s.dispatch(ctx, c, requests)
 	}
+	if s.mode == pgx.QueryExecModeSimpleProtocol { // where sending fails as packing does elsewhere
+		turn := &turn{Context: ctx}
+		a, err := s.dispatch(turn, c, requests)
+		if err != nil {
+			s.traceUnsent(ctx, c, requests, err)
+			return nil, err
+		}
+		tr, _ := s.startTrace(ctx, c, requests)
+		tr.answers, tr.turn = a, turn
+		return tr, nil
+	}
 	tr, ctx := s.startTrace(ctx, c, requests)
 	a, err := s.dispatch(ctx, c, requests)
-	if err != nil {
-		tr.end(err)
-		return nil, err
-	}
 	tr.answers = a
-	return tr, nil
+	return tr, err
 }
 
-// dispatch is send without the tracer.
-func (s *session) dispatch(ctx context.Context, c *pgx.Conn, requests []request) (answers, error) {
-	s.current = ""
-	if err := rewrite(ctx, c, requests); err != nil {
-		return nil, err
-	}
-	if s.mode == pgx.QueryExecModeSimpleProtocol {
-		return sendSimple(ctx, c, requests)
+// pack does what can fail without anything being sent.
+func (s *session) pack(ctx context.Context, c *pgx.Conn, requests []request) error {
+	err := rewrite(ctx, c, requests)
+	if err != nil || s.mode == pgx.QueryExecModeSimpleProtocol {
+		return err
 	}
 	if err := s.describe(ctx, c, requests); err != nil {
-		return nil, err
+		return err
 	}
-	if err := s.encode(c, requests); err != nil {
-		return nil, err
+	return s.encode(c, requests)
+}
+
+// dispatch sends what was packed.
+func (s *session) dispatch(ctx context.Context, c *pgx.Conn, requests []request) (answers, error) {
+	if s.mode == pgx.QueryExecModeSimpleProtocol {
+		return sendSimple(ctx, c, requests)
 	}
 	b := &pgconn.Batch{}
 	for i := range requests {
@@ -116,6 +143,7 @@ func rewrite(ctx context.Context, c *pgx.Conn, requests []request) (err error) {
 			continue
 		}
 		if w, ok := r.args[0].(pgx.QueryRewriter); ok {
+			r.text, r.params = r.sql, r.args
 			if r.sql, r.args, err = w.RewriteQuery(ctx, c, r.sql, r.args[1:]); err != nil {
 				return &unsentError{i, fmt.Errorf("rewrite query: %w", err)}
 			}
@@ -171,17 +199,20 @@ func (s *session) prepare(ctx context.Context, c *pgx.Conn, requests []request) 
 		}
 		s.prepared.dropped = nil
 	}
-	asked := map[string]string{}
+	asked, index := map[string]string{}, -1 // of the one that failed, if one did
 	for i := range requests {
 		r := &requests[i]
 		if _, known := asked[r.sql]; known || !s.described(r) || r.description != nil {
 			continue
 		}
+		if index < 0 {
+			index = i
+		}
 		name := s.prepared.name(r.sql)
 		asked[r.sql] = name
 		p.SendPrepare(name, r.sql, nil)
 	}
-	index, err := 0, p.Sync()
+	err := p.Sync()
 	for range freed {
 		if err == nil {
 			_, err = p.GetResults()
