@@ -23,7 +23,8 @@ const (
 
 // Config configures a DB. The zero value is right for most programs.
 type Config struct {
-	// Options are the defaults of every transaction. Deferrable is per call only.
+	// Options are the defaults of every transaction. Deferrable is per call only. For statements
+	// that run as transactions of their own only the Settings count.
 	Options Options
 
 	// AcquireTimeout bounds the wait for a connection of the pool; past it the error is
@@ -50,9 +51,9 @@ type Config struct {
 	// Options.Settings, which go over it.
 	SettingsFrom func(ctx context.Context) map[string]string
 
-	// LabelAppName sets application_name to the transaction's label as long as it runs, so
-	// that pg_stat_activity and the server's log show it. Non-ASCII characters become
-	// question marks, and the server cuts it at 63 bytes.
+	// LabelAppName sets application_name to the label of the call that began the transaction,
+	// as long as that runs, so that pg_stat_activity and the server's log show it. What is not
+	// printable ASCII becomes question marks, and what is beyond 63 characters is cut.
 	LabelAppName bool
 
 	// Observers are told what transactions do; see NewSlogObserver for one.

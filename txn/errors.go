@@ -181,8 +181,9 @@ func (e *CommitUnknownError) Error() string {
 
 func (e *CommitUnknownError) Unwrap() error { return e.Err }
 
-// A HookError is returned when a function registered with AfterCommit failed or panicked.
-// The transaction is committed: do not repeat it. The value of WithTxValue comes with it.
+// A HookError is returned when a function registered with AfterCommit failed or panicked, or
+// one registered with AfterRollback in a savepoint that was undone panicked. The transaction
+// is committed: do not repeat it. The value of WithTxValue comes with it.
 //
 // It is always the call's own: where a function returns the HookError, or the
 // ErrAlreadyCommitted, of another transaction, and its own is rolled back for it, errors.Is

@@ -46,10 +46,10 @@ type BeginEvent struct {
 // A StatementEvent tells of a statement of the caller's.
 type StatementEvent struct {
 	Info
-	Query    string        // its name or beginning; arguments never appear
+	Query    string        // its name or beginning, of a batch its first statement's; arguments never appear
 	Queued   bool          // it waited for the flush of another, or of COMMIT
 	Duration time.Duration // until the last row was read; of a queued one: of its flush
-	Rows     int64         // changed or returned
+	Rows     int64         // changed or returned; of a batch 0
 	Err      error
 }
 

@@ -101,8 +101,9 @@ type Options struct {
 	// Timeout bounds the whole call, waits for a connection and retries included. Past it
 	// the error is context.DeadlineExceeded and nothing is committed: a COMMIT already sent
 	// is waited for, up to Config.ResolveTimeout longer. The server ends the transaction by
-	// itself one second later, if this process no longer can. Joined: the nearer deadline
-	// holds.
+	// itself one second later, if this process no longer can; before PostgreSQL 17 it does so
+	// once a statement, or a pause between two, has lasted that long. Joined: the nearer
+	// deadline holds.
 	Timeout time.Duration
 
 	// SynchronousCommit is what COMMIT waits for. Default: the server's setting. Joined:

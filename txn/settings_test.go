@@ -216,10 +216,7 @@ func TestHostileSettingValues(t *testing.T) {
 		_, err := f.Admin(t).Exec(t.Context(), fmt.Sprintf(`do $$ begin
 			execute format('alter role interlock_app in database %%I set standard_conforming_strings = %s', current_database()); end $$`, conforming))
 		require.NoError(t, err)
-		for _, mode := range []pgx.QueryExecMode{
-			pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec,
-			pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
-		} {
+		for _, mode := range execModes {
 			if mode == pgx.QueryExecModeSimpleProtocol && conforming == "off" {
 				continue // pgx refuses it
 			}

@@ -148,11 +148,6 @@ type tracer interface {
 	take(*testing.T) []string
 }
 
-var execModes = []pgx.QueryExecMode{
-	pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec,
-	pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
-}
-
 // eachTracer runs the test for each kind of tracer and each way to send statements, on a
 // pool of one connection, first cold, then with everything prepared.
 func eachTracer(t *testing.T, f *fixture, cfg txn.Config, test func(t *testing.T, d *txn.DB, tr tracer, batches bool)) {
