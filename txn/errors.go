@@ -183,7 +183,8 @@ func (e *CommitUnknownError) Unwrap() error { return e.Err }
 
 // A HookError is returned when a function registered with AfterCommit failed or panicked, or
 // one registered with AfterRollback in a savepoint that was undone panicked. The transaction
-// is committed: do not repeat it. The value of WithTxValue comes with it.
+// is committed: do not repeat it. The value of WithTxValue comes with it. Look for it before
+// other errors: those that it wraps are the functions' own, and say nothing of the transaction.
 //
 // It is always the call's own: where a function returns the HookError, or the
 // ErrAlreadyCommitted, of another transaction, and its own is rolled back for it, errors.Is

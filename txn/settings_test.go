@@ -116,6 +116,65 @@ func TestSettingsHoldForTheTransactionAlone(t *testing.T) {
 	require.Equal(t, defaults, look())
 }
 
+// Nothing may take the snapshot before the locks are held, nor wait without its limits; the
+// rest has an order so that it is one text for the same options.
+func TestOrderOfWhatBelongsToBegin(t *testing.T) {
+	f := setup(t, txn.Config{})
+	tr := &queryTracer{}
+	pc, err := pgxpool.ParseConfig(f.AppURL())
+	require.NoError(t, err)
+	pc.MaxConns = 1
+	pc.ConnConfig.Tracer = tr
+	d := openConfig(t, pc, txn.Config{LabelAppName: true, ResolveCommits: txn.ResolveNever})
+	backend(t, d) // the server's version is known from now on
+	limits := []string{
+		"set local transaction_timeout = 61000", "set local lock_timeout = 1000", "set local statement_timeout = 2000",
+		"set local idle_in_transaction_session_timeout = 3001", "set local application_name = E'transfer'",
+	}
+	if f.Server().VersionNum() < 170000 {
+		limits = limits[1:]
+	}
+	rest := []string{
+		"set local synchronous_commit = off", "set constraints all deferred",
+		`set local "app"."a" = E'1'`, `set local "app"."b" = E'2'`,
+	}
+	join := func(parts ...[]string) (all []string) {
+		for _, part := range parts {
+			all = append(all, part...)
+		}
+		return all
+	}
+	for _, c := range []struct {
+		isolation txn.Isolation
+		want      []string
+	}{
+		{txn.ReadCommitted, join(
+			[]string{"begin isolation level read committed read write"}, limits, rest,
+			[]string{"select pg_advisory_xact_lock($1)", "select pg_advisory_xact_lock_shared($1)"},
+		)},
+		{txn.Serializable, join(
+			[]string{"begin"}, limits, []string{"select pg_advisory_lock($1)", "select pg_advisory_lock_shared($1)", "commit"},
+			[]string{"begin isolation level serializable read write"}, limits, rest,
+			[]string{
+				"select pg_advisory_xact_lock($1), pg_advisory_unlock($1)",
+				"select pg_advisory_xact_lock_shared($1), pg_advisory_unlock_shared($1)",
+			},
+		)},
+	} {
+		tr.take(t)
+		require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{
+			Label: "transfer", Isolation: c.isolation, Timeout: time.Minute, LockTimeout: time.Second,
+			StatementTimeout: 2 * time.Second, IdleTimeout: 3*time.Second + time.Microsecond,
+			SynchronousCommit: txn.SyncOff, DeferConstraints: true,
+			Settings: map[string]string{"app.b": "2", "app.a": "1"},
+			Locks:    []txn.Key{txn.NewKey("b").Shared(), txn.NewKey("a")},
+		}, touch))
+		require.Equal(t, append(c.want, "select 1", "commit"), tr.take(t))
+	}
+	require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, touch))
+	require.Equal(t, []string{"begin isolation level read committed read write", "select 1", "commit"}, tr.take(t), "nothing asked for, nothing sent")
+}
+
 func TestSynchronousCommitValues(t *testing.T) {
 	f := setup(t, txn.Config{})
 	for _, value := range []txn.SynchronousCommit{txn.SyncOff, txn.SyncLocal, txn.SyncRemoteWrite, txn.SyncOn, txn.SyncRemoteApply} {
