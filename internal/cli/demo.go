@@ -20,13 +20,12 @@ func demoCommand(d *demo) *cobra.Command {
 opens accounts, and lets many goroutines transfer money between them. Some of the
 transfers deadlock with one another, some ask for more than there is, some are sent
 by two at once. All the while the server kills connections that are at work, and
-others break on the way: then nobody knows whether a COMMIT was carried out whose
-answer is missing. Half of the clients send such a request again, with the same key;
-the others are never heard of again.
+others break on the way, some of them between a COMMIT and its answer: then the server
+is asked what became of the transaction, and what was not committed is tried again.
 
 At the end it compares what every call reported with what the database holds, and
 fails (exit code 1) if money or a request was lost or doubled, or a call told
-something else than the truth.
+something else than the truth, or could not tell.
 
 It never touches an existing database. Server and data are gone afterwards, however
 the program ends.`,
@@ -45,7 +44,7 @@ the program ends.`,
 	f.IntVar(&d.transfers, "transfers", 30_000, "how many transfers to ask for; more follow if the faults\nare not done by then")
 	f.IntVar(&d.workers, "workers", 32, "how many goroutines ask")
 	f.IntVar(&d.kills, "kills", 220, "how many connections the server kills in the middle of a transaction")
-	f.IntVar(&d.cuts, "cuts", 60, "how many connections break on the way in the middle of a transaction")
+	f.IntVar(&d.cuts, "cuts", 60, "how many connections break on the way in the middle of a transaction;\nfor three of them, at least one COMMIT is carried out and not answered")
 	f.Uint64Var(&d.seed, "seed", 0, "ask for the same transfers as an earlier run (default: one by chance)")
 	f.StringVar(&d.postgres, "postgres", "", "which PostgreSQL: installed, npm (fetched), a major version, or an absolute directory\nof binaries (default $INTERLOCK_TEST_POSTGRES, else the newest found)")
 	f.BoolVar(&d.json, "json", false, "print the result as JSON")

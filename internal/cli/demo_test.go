@@ -21,17 +21,22 @@ import (
 
 // A report is what a script reads of the JSON.
 type report struct {
-	Seed      uint64
-	Asked     int `json:"transfers_asked"`
-	Committed int
-	Refused   map[string]int
-	GivenUp   map[string]int `json:"given_up"`
-	Unknown   map[string]int
-	Calls     int
-	Replayed  int
-	Retries   map[string]int
-	Killed    ended                      `json:"connections_killed"`
-	Cut       ended                      `json:"connections_cut"`
+	Seed        uint64
+	Asked       int `json:"transfers_asked"`
+	Committed   int
+	Refused     map[string]int
+	GivenUp     map[string]int `json:"given_up"`
+	Unknown     map[string]int
+	Calls       int
+	Replayed    int
+	Retries     map[string]int
+	Killed      ended `json:"connections_killed"`
+	Cut         ended `json:"connections_cut"`
+	CommitsLost struct {
+		Committed    int
+		NotCommitted int `json:"not_committed"`
+		Unknown      int
+	} `json:"commits_lost"`
 	LatencyMS struct{ P50, Max float64 } `json:"latency_ms"`
 	Sums      []struct {
 		Name  string
@@ -58,7 +63,7 @@ func TestDemo(t *testing.T) {
 	var r report
 	require.NoError(t, json.Unmarshal(stdout.Bytes(), &r), stdout.String())
 	require.True(t, r.Right)
-	require.Len(t, r.Sums, 7)
+	require.Len(t, r.Sums, 8)
 	for _, s := range r.Sums {
 		require.True(t, s.Right, s)
 	}
@@ -72,6 +77,9 @@ func TestDemo(t *testing.T) {
 	require.GreaterOrEqual(t, r.Killed.Transactions, 12)
 	require.GreaterOrEqual(t, r.Killed.Connections, r.Killed.Transactions)
 	require.GreaterOrEqual(t, r.Cut.Transactions, 12)
+	require.GreaterOrEqual(t, r.CommitsLost.Committed, 4, "one for three cuts")
+	require.Zero(t, r.CommitsLost.Unknown)
+	require.Empty(t, r.Unknown)
 	require.Positive(t, r.LatencyMS.P50)
 	require.GreaterOrEqual(t, r.LatencyMS.Max, r.LatencyMS.P50)
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"sync"
@@ -56,7 +57,7 @@ func (f *fault) due(done float64) int64 {
 	return int64(float64(f.wanted) * min(1, done/all))
 }
 
-func (f *fault) complete() bool { return f.hit.Load() >= int64(f.wanted) }
+func (f *fault) incomplete() bool { return f.hit.Load() < int64(f.wanted) }
 
 // killSQL ends one of the application's sessions that is at work.
 const killSQL = `
@@ -79,7 +80,8 @@ type network struct {
 
 type wire struct {
 	net.Conn
-	network *network
+	network    *network
+	committing atomic.Bool // COMMIT was sent and nothing received since
 }
 
 func (n *network) dial(ctx context.Context, kind, address string) (net.Conn, error) {
@@ -88,11 +90,28 @@ func (n *network) dial(ctx context.Context, kind, address string) (net.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	w := &wire{conn, n}
+	w := &wire{Conn: conn, network: n}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.open[w] = true
 	return w, nil
+}
+
+// commitText is COMMIT in every message that can carry it.
+var commitText = []byte("commit\x00")
+
+func (w *wire) Write(p []byte) (int, error) {
+	n, err := w.Conn.Write(p)
+	if err == nil && bytes.Contains(p, commitText) {
+		w.committing.Store(true)
+	}
+	return n, err
+}
+
+func (w *wire) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	w.committing.Store(false)
+	return n, err
 }
 
 func (w *wire) Close() error {
@@ -105,11 +124,22 @@ func (w *wire) Close() error {
 // cut breaks one of the connections. The server learns of it when it next reads or writes: a
 // COMMIT that it has received is carried out, and its answer is lost.
 func (n *network) cut(context.Context) (int64, error) {
+	return n.cutOne(func(*wire) bool { return true })
+}
+
+// cutCommitting breaks one of the connections that wait for the answer to COMMIT.
+func (n *network) cutCommitting(context.Context) (int64, error) {
+	return n.cutOne(func(w *wire) bool { return w.committing.Load() })
+}
+
+func (n *network) cutOne(pass func(*wire) bool) (int64, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for w := range n.open { // in no order
-		delete(n.open, w)
-		return 1, w.Conn.Close()
+		if pass(w) {
+			delete(n.open, w)
+			return 1, w.Conn.Close()
+		}
 	}
 	return 0, nil
 }

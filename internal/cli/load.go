@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,13 +18,15 @@ import (
 // A load asks the account service for transfers from many goroutines, and notes what each
 // call reported.
 type load struct {
-	demo        *demo
-	stage       *stage
-	db          *txn.DB
-	accounts    []int64
-	kills, cuts *fault
-	tally       *tally
-	took        time.Duration // of run
+	demo     *demo
+	stage    *stage
+	db       *txn.DB
+	accounts []int64
+	kills    *fault
+	cuts     *fault
+	commits  *fault // those of the others between a COMMIT that is carried out and its answer
+	tally    *tally
+	took     time.Duration // of run
 }
 
 func newLoad(d *demo, s *stage) *load {
@@ -31,12 +34,21 @@ func newLoad(d *demo, s *stage) *load {
 	return &load{
 		demo:  d,
 		stage: s,
-		db:    txn.New(s.app, txn.Config{Options: txn.Options{OnRetry: t.noteRetry}}),
-		kills: &fault{wanted: d.kills, hit: &t.killed, strike: s.kill},
-		cuts:  &fault{wanted: d.cuts, hit: &t.cut, strike: s.network.cut},
-		tally: t,
+		db: txn.New(s.app, txn.Config{
+			Options:   txn.Options{OnRetry: t.noteRetry},
+			Observers: []txn.Observer{t},
+		}),
+		kills:   &fault{wanted: d.kills, hit: &t.killed, strike: s.kill},
+		cuts:    &fault{wanted: d.cuts, hit: &t.cut, strike: s.network.cut},
+		commits: &fault{wanted: d.cuts / cutsPerCommit, hit: &t.foundCommitted, strike: s.network.cutCommitting},
+		tally:   t,
 	}
 }
+
+// cutsPerCommit: for so many cuts, one COMMIT at least is carried out and not answered.
+const cutsPerCommit = 3
+
+func (l *load) faults() []*fault { return []*fault{l.kills, l.cuts, l.commits} }
 
 // open signs users up, whose accounts hold the welcome bonus then.
 func (l *load) open(ctx context.Context) error {
@@ -67,7 +79,7 @@ func (l *load) run(ctx context.Context) error {
 	defer cancel(nil)
 
 	var around sync.WaitGroup
-	for _, f := range []*fault{l.kills, l.cuts} {
+	for _, f := range l.faults() {
 		around.Go(func() {
 			if err := f.inflict(ctx, l.done); err != nil {
 				cancel(err)
@@ -108,7 +120,7 @@ func (l *load) send(ctx context.Context, requests chan<- request) error {
 	var late <-chan time.Time
 	for r := range l.requests() {
 		if asked >= l.demo.transfers {
-			if l.kills.complete() && l.cuts.complete() {
+			if !slices.ContainsFunc(l.faults(), (*fault).incomplete) {
 				break
 			}
 			if late == nil {
@@ -119,8 +131,8 @@ func (l *load) send(ctx context.Context, requests chan<- request) error {
 		case requests <- r:
 			asked += r.transfers
 		case <-late:
-			return fmt.Errorf("demo: only %d of %d kills and %d of %d cuts hit a transaction",
-				l.kills.hit.Load(), l.demo.kills, l.cuts.hit.Load(), l.demo.cuts)
+			return fmt.Errorf("demo: only %d of %d kills and %d of %d cuts hit a transaction, and %d of %d COMMITs lost their answer",
+				l.kills.hit.Load(), l.kills.wanted, l.cuts.hit.Load(), l.cuts.wanted, l.commits.hit.Load(), l.commits.wanted)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -132,7 +144,6 @@ func (l *load) send(ctx context.Context, requests chan<- request) error {
 type request struct {
 	calls     [][]account.TransferRequest // each client's: one transaction
 	transfers int                         // different ones in them
-	abandoned bool                        // not sent again when the outcome is unknown, as if the client had died
 }
 
 // Shares of the requests, in percent. The rest are plain transfers.
@@ -140,7 +151,6 @@ const (
 	percentCrossed      = 2  // two clients with two transfers each, which deadlock
 	percentInsufficient = 5  // more than all accounts hold together
 	percentTwice        = 10 // two clients with one transfer and one key, like a double click
-	percentAbandoned    = 50 // of all those
 )
 
 // requests are the same for the same seed, without end.
@@ -152,7 +162,7 @@ func (l *load) requests() iter.Seq[request] {
 			key := fmt.Sprintf("demo-%d-%d", l.demo.seed, n)
 			from, to := l.pair(rng)
 			plain := account.TransferRequest{From: from, To: to, Amount: amount(), Key: key}
-			r := request{transfers: 1, abandoned: rng.IntN(100) < percentAbandoned}
+			r := request{transfers: 1}
 			switch dice := rng.IntN(100); {
 			case dice < percentCrossed:
 				r.calls, r.transfers = l.crossed(rng, amount, key), 4
@@ -196,24 +206,18 @@ func (l *load) crossed(rng *rand.Rand, amount func() money.Minor, key string) []
 func (l *load) serve(ctx context.Context, r request) {
 	var clients sync.WaitGroup
 	for _, transfers := range r.calls {
-		clients.Go(func() { l.ask(ctx, transfers, r.abandoned) })
+		clients.Go(func() { l.ask(ctx, transfers) })
 	}
 	clients.Wait()
 	l.tally.done.Add(int64(r.transfers))
 }
 
-// ask is a client. When it does not know what became of its request, it sends it again with
-// the same key: the money moves once, and the answer says whether it had moved before. To
-// look the key up instead would not do: the transaction may still be on its way.
-func (l *load) ask(ctx context.Context, transfers []account.TransferRequest, abandoned bool) {
-	for again := false; ; again = true {
-		start := time.Now()
-		replayed, err := l.call(ctx, transfers)
-		f := l.tally.note(transfers, again, replayed, err, time.Since(start))
-		if f != unknown || abandoned || ctx.Err() != nil {
-			return
-		}
-	}
+// ask is a client, who asks once. What a fault did to the request is for the transaction to
+// make up for.
+func (l *load) ask(ctx context.Context, transfers []account.TransferRequest) {
+	start := time.Now()
+	replayed, err := l.call(ctx, transfers)
+	l.tally.note(transfers, replayed, err, time.Since(start))
 }
 
 // call makes the transfers in one transaction, and reports whether an earlier call had.
@@ -259,10 +263,12 @@ func (l *load) watch(ctx context.Context) {
 	}
 }
 
+func (l *load) cutConnections() int64 { return l.cuts.ended.Load() + l.commits.ended.Load() }
+
 // line is the load's progress.
 func (l *load) line(elapsed time.Duration) string {
 	done := l.tally.done.Load()
 	return fmt.Sprintf("transfers %d/%d, %.0f/s; connections killed %d, cut %d; retries %d",
 		done, l.demo.transfers, float64(done)/elapsed.Seconds(),
-		l.kills.ended.Load(), l.cuts.ended.Load(), l.tally.retried.Load())
+		l.kills.ended.Load(), l.cutConnections(), l.tally.retried.Load())
 }

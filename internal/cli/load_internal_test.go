@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ func TestRequestsAreTheSeeds(t *testing.T) {
 	require.NotEqual(t, a[1].calls[0][0].Amount, first(2, 8)[1].calls[0][0].Amount)
 
 	keys := map[string]account.TransferRequest{}
-	twice, abandoned, crossed, insufficient := 0, 0, 0, 0
+	twice, crossed, insufficient := 0, 0, 0
 	for _, r := range a {
 		before := len(keys)
 		for _, call := range r.calls {
@@ -57,13 +58,10 @@ func TestRequestsAreTheSeeds(t *testing.T) {
 		case len(r.calls) == 2:
 			twice++
 		}
-		if r.abandoned {
-			abandoned++
-		}
 	}
 	for name, share := range map[string][2]int{
 		"crossed": {crossed, percentCrossed}, "insufficient": {insufficient, percentInsufficient},
-		"twice": {twice, percentTwice}, "abandoned": {abandoned, percentAbandoned},
+		"twice": {twice, percentTwice},
 	} {
 		require.InEpsilon(t, 20*share[1], share[0], 0.4, name)
 	}
@@ -105,17 +103,76 @@ func TestTally(t *testing.T) {
 	for _, err := range []error{server("57P01"), server("40P01"), server("40P01")} {
 		tally.noteRetry(t.Context(), txn.Retry{Err: err})
 	}
-	require.Equal(t, unknown, tally.note(one, false, false, &txn.CommitUnknownError{Err: errors.New("reset")}, time.Second))
-	require.Equal(t, unknown, tally.note(one, true, false, &txn.CommitUnknownError{Err: server("57P01")}, time.Second))
-	require.Equal(t, replayed, tally.note(one, true, true, nil, time.Second))
+	tally.note(one, false, &txn.CommitUnknownError{Err: errors.New("reset")}, time.Second)
+	tally.note(one, false, &txn.CommitUnknownError{Err: server("57P01")}, time.Second)
+	tally.note(one, true, nil, time.Second)
 	require.Equal(t, counts{"57P01": 1, "40P01": 2}, tally.retries)
 	require.EqualValues(t, 2, tally.killed.Load())
 	require.EqualValues(t, 1, tally.cut.Load())
-	require.Equal(t, counts{"unknown again": 1, "done before": 1}, repeated(tally.outcomes))
 	require.Equal(t, committed, tally.histories()["k"].fate())
 	require.Empty(t, tally.errors)
-	tally.note(one, false, false, account.ErrKeyReused, time.Second)
+	tally.note(one, false, account.ErrKeyReused, time.Second)
 	require.Len(t, tally.errors, 1)
+}
+
+// The fault behind a COMMIT that was executed is counted here, the others with what they did
+// to the attempt.
+func TestObserve(t *testing.T) {
+	t.Parallel()
+	tally := newTally()
+	for _, e := range []txn.Event{
+		txn.ResolutionEvent{Committed: true, Err: errors.New("reset")},
+		txn.ResolutionEvent{Committed: true, Err: errors.New("reset")},
+		txn.ResolutionEvent{Committed: true, Err: server("57P01")},
+		txn.ResolutionEvent{Err: errors.New("reset")},
+		txn.ResolutionEvent{Unknown: true, Err: errors.New("no answer")},
+		txn.CommitEvent{},
+	} {
+		tally.Observe(t.Context(), e)
+	}
+	require.Equal(t, resolved{Committed: 3, NotCommitted: 1, Unknown: 1}, tally.found())
+	require.EqualValues(t, 2, tally.cut.Load())
+	require.EqualValues(t, 1, tally.killed.Load())
+}
+
+// Only a connection that waits for the answer to COMMIT is cut.
+func TestCutCommitting(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	n := &network{open: map[*wire]bool{}}
+	client, err := n.dial(t.Context(), "tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer client.Close()
+	server, err := l.Accept()
+	require.NoError(t, err)
+	defer server.Close()
+	cut := func(want int64, when string) {
+		t.Helper()
+		ended, err := n.cutCommitting(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, want, ended, when)
+	}
+	send := func(c net.Conn, text string) {
+		t.Helper()
+		_, err := c.Write([]byte(text))
+		require.NoError(t, err)
+	}
+
+	cut(0, "before anything was sent")
+	send(client, "select 1\x00")
+	cut(0, "waiting for another answer")
+	send(client, "commit\x00")
+	send(server, "COMMIT\x00")
+	_, err = client.Read(make([]byte, 10))
+	require.NoError(t, err)
+	cut(0, "when COMMIT is answered")
+	send(client, "insert\x00commit\x00")
+	cut(1, "waiting for the answer")
+	_, err = client.Read(make([]byte, 10))
+	require.ErrorIs(t, err, net.ErrClosed)
+	cut(0, "when it is gone")
 }
 
 func TestCounts(t *testing.T) {
@@ -137,7 +194,7 @@ func TestFaults(t *testing.T) {
 		if len(strokes)%2 == 0 {
 			hit.Add(1)
 		}
-		if f.complete() {
+		if !f.incomplete() {
 			close(done)
 		}
 		return 1, nil

@@ -30,8 +30,7 @@ type report struct {
 	Retries     counts   `json:"retries"`  // by SQLSTATE
 	Killed      ended    `json:"connections_killed"`
 	Cut         ended    `json:"connections_cut"`
-	CommitsLost int      `json:"commits_lost"` // calls that returned CommitUnknownError
-	Repeated    counts   `json:"repeated"`     // those of them that were repeated, by what the repetition said
+	CommitsLost resolved `json:"commits_lost"` // COMMITs without answer, by what was found out
 	Looks       int      `json:"looks"`        // at the sum of the balances, meanwhile
 	LatencyMS   latency  `json:"latency_ms"`
 	Unexplained []string `json:"unexplained_errors"` // the first of them
@@ -79,9 +78,8 @@ func (l *load) report(ctx context.Context) (*report, error) {
 		Replayed:    t.count(func(o outcome) bool { return o.fate == replayed }),
 		Retries:     t.retries,
 		Killed:      ended{l.kills.ended.Load(), l.kills.hit.Load()},
-		Cut:         ended{l.cuts.ended.Load(), l.cuts.hit.Load()},
-		CommitsLost: t.count(func(o outcome) bool { return o.fate == unknown }),
-		Repeated:    repeated(t.outcomes),
+		Cut:         ended{l.cutConnections(), l.cuts.hit.Load()},
+		CommitsLost: t.found(),
 		Looks:       t.looks,
 		LatencyMS:   latencyOf(t.latencies),
 		Unexplained: append([]string{}, t.errors[:min(examples, len(t.errors))]...),
@@ -108,21 +106,6 @@ func lookedUp(stored int) string {
 		return "committed"
 	}
 	return "not committed"
-}
-
-// repeated counts the calls that repeated one whose outcome was unknown, by what became known.
-func repeated(outcomes []outcome) counts {
-	says := map[fate]string{
-		committed: "not done before", replayed: "done before", refused: "refused now",
-		failed: "given up", unexplained: "given up", unknown: "unknown again",
-	}
-	c := counts{}
-	for _, o := range outcomes {
-		if o.again {
-			c[says[o.fate]]++
-		}
-	}
-	return c
 }
 
 func latencyOf(all []time.Duration) latency {
@@ -180,6 +163,8 @@ func requestSums(t *tally, transfers map[string]*history, b books) []sum {
 			torn = append(torn, o.keys...)
 		}
 	}
+	// The server stays up, so that it can be asked about every one.
+	found, unsure := t.found(), t.count(func(o outcome) bool { return o.fate == unknown })
 	return []sum{
 		{"every request id at most once", twice.none(), fmt.Sprintf("%s of %d are there twice", twice, len(transfers))},
 		{
@@ -191,6 +176,10 @@ func requestSums(t *tally, transfers map[string]*history, b books) []sum {
 			fmt.Sprintf("%s are there though refused or given up; %s were never asked for", denied, alien),
 		},
 		{"both transfers of a transaction or none", torn.none(), fmt.Sprintf("%s are there without the other one", torn)},
+		{
+			"every COMMIT without answer found out", unsure == 0 && found.Unknown == 0,
+			fmt.Sprintf("%d of %d stayed unknown", max(unsure, found.Unknown), found.total()),
+		},
 		{"every error explained by a rule or a fault", len(t.errors) == 0, fmt.Sprintf("%d are not", len(t.errors))},
 	}
 }
@@ -233,8 +222,8 @@ func (r *report) print(out io.Writer) error {
 	row("retries", "%d: %s", r.Retries.total(), named(r.Retries))
 	row("connections killed", "%d by the server, %d in the middle of a transaction", r.Killed.Connections, r.Killed.Transactions)
 	row("connections cut", "%d on the way, %d in the middle of a transaction", r.Cut.Connections, r.Cut.Transactions)
-	row("COMMIT without answer", "%d calls", r.CommitsLost)
-	row("  sent again", "%d: %s", r.Repeated.total(), r.Repeated)
+	row("COMMIT without answer", "%d: found out %d committed, %d not committed, %d unknown",
+		r.CommitsLost.total(), r.CommitsLost.Committed, r.CommitsLost.NotCommitted, r.CommitsLost.Unknown)
 	row("latency", "p50 %s, p95 %s, p99 %s, max %s", milliseconds(r.LatencyMS.P50), milliseconds(r.LatencyMS.P95),
 		milliseconds(r.LatencyMS.P99), milliseconds(r.LatencyMS.Max))
 	fmt.Fprintln(w)

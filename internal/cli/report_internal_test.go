@@ -26,6 +26,7 @@ const (
 	exactlyOnce  = "every acknowledged one exactly once"
 	asReported   = "every other one as reported"
 	bothOrNone   = "both transfers of a transaction or none"
+	foundOut     = "every COMMIT without answer found out"
 	allExplained = "every error explained by a rule or a fault"
 )
 
@@ -52,21 +53,21 @@ func TestRequestSums(t *testing.T) {
 		{"both say they did it", calls("k", committed, committed), map[string]int{"k": 1}, []string{exactlyOnce}},
 		{"nobody says it did it", calls("k", replayed), map[string]int{"k": 1}, []string{exactlyOnce}},
 		{"replayed, missing", calls("k", committed, replayed), nil, []string{exactlyOnce}},
-		{"the lost one did it", calls("k", unknown, replayed), map[string]int{"k": 1}, nil},
-		{"the lost one did not", calls("k", unknown, committed), map[string]int{"k": 1}, nil},
-		{"unknown, there", calls("k", unknown), map[string]int{"k": 1}, nil},
-		{"unknown, not there", calls("k", unknown), nil, nil},
-		{"unknown, doubled", calls("k", unknown), map[string]int{"k": 2}, []string{atMostOnce}},
-		{"unknown, then given up", calls("k", unknown, failed), map[string]int{"k": 1}, nil},
+		{"the lost one did it", calls("k", unknown, replayed), map[string]int{"k": 1}, []string{foundOut}},
+		{"the lost one did not", calls("k", unknown, committed), map[string]int{"k": 1}, []string{foundOut}},
+		{"unknown, there", calls("k", unknown), map[string]int{"k": 1}, []string{foundOut}},
+		{"unknown, not there", calls("k", unknown), nil, []string{foundOut}},
+		{"unknown, doubled", calls("k", unknown), map[string]int{"k": 2}, []string{atMostOnce, foundOut}},
+		{"unknown, then given up", calls("k", unknown, failed), map[string]int{"k": 1}, []string{foundOut}},
 		{"refused", calls("k", refused), nil, nil},
 		{"refused, there", calls("k", refused), map[string]int{"k": 1}, []string{asReported}},
 		{"given up, there", calls("k", failed), map[string]int{"k": 1}, []string{asReported}},
 		{"not explained, there", calls("k", unexplained), map[string]int{"k": 1}, []string{asReported}},
 		{"never asked for", calls("k", refused), map[string]int{"other": 1}, []string{asReported}},
 		{"both", pair(committed), map[string]int{"a": 1, "b": 1}, nil},
-		{"both lost", pair(unknown), map[string]int{"a": 1, "b": 1}, nil},
-		{"neither", pair(unknown), nil, nil},
-		{"half", pair(unknown), map[string]int{"b": 1}, []string{bothOrNone}},
+		{"both lost", pair(unknown), map[string]int{"a": 1, "b": 1}, []string{foundOut}},
+		{"neither", pair(unknown), nil, []string{foundOut}},
+		{"half", pair(unknown), map[string]int{"b": 1}, []string{bothOrNone, foundOut}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tally := newTally()
@@ -77,6 +78,12 @@ func TestRequestSums(t *testing.T) {
 	tally := newTally()
 	tally.noteUnexplained(account.ErrKeyReused)
 	require.Equal(t, []string{allExplained}, wrong(requestSums(tally, nil, books{})))
+	tally = newTally()
+	tally.foundCommitted.Store(1)
+	tally.foundNot.Store(1)
+	require.Empty(t, wrong(requestSums(tally, nil, books{})))
+	tally.foundUnknown.Store(1)
+	require.Equal(t, []string{foundOut}, wrong(requestSums(tally, nil, books{})))
 }
 
 func TestMoneySums(t *testing.T) {
@@ -113,6 +120,7 @@ func TestReportForPeople(t *testing.T) {
 	var out bytes.Buffer
 	r := &report{
 		Asked: 10, Seconds: 2, Committed: 9, GivenUp: counts{"40P01": 1}, Retries: counts{"40P01": 2, "connection lost": 3},
+		CommitsLost: resolved{Committed: 41, NotCommitted: 21, Unknown: 1},
 		Sums:        []sum{{"first", true, "fine"}, {"second", false, keys{"d", "c", "b", "a"}.String() + " are missing"}},
 		Unexplained: []string{"boom"},
 	}
@@ -122,6 +130,7 @@ func TestReportForPeople(t *testing.T) {
 		`  refused +0: none`,
 		`  given up, not done +1: 40P01 deadlock_detected 1$`,
 		`retries +5: connection lost 3, 40P01 deadlock_detected 2`,
+		`COMMIT without answer +63: found out 41 committed, 21 not committed, 1 unknown$`,
 		`first +yes  fine`,
 		`second +NO   4 \(a, b, c, …\) are missing`,
 		`unexplained +boom`,

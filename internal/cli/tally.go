@@ -26,7 +26,7 @@ const (
 	refused                 // by a rule of the business: not done
 	failed                  // by faults, in every attempt: not done
 	unexplained             // by an error that is neither rule nor fault: not done
-	unknown                 // COMMIT was sent, its answer lost
+	unknown                 // COMMIT was sent, its answer lost, and what became of it not found out
 	fates                   // how many there are
 )
 
@@ -35,7 +35,6 @@ type outcome struct {
 	keys   []string
 	fate   fate
 	reason string
-	again  bool // the call repeated one whose outcome was unknown
 }
 
 // A tally is what all calls reported. Its methods are safe for concurrent use.
@@ -44,6 +43,9 @@ type tally struct {
 	retried atomic.Int64
 	killed  atomic.Int64 // attempts whose session the server ended
 	cut     atomic.Int64 // attempts whose connection broke
+
+	// COMMITs without answer, by what was found out about them.
+	foundCommitted, foundNot, foundUnknown atomic.Int64
 
 	mu        sync.Mutex
 	outcomes  []outcome
@@ -54,11 +56,20 @@ type tally struct {
 	errors    []string
 }
 
+// A resolved is what was found out about COMMITs without answer.
+type resolved struct {
+	Committed    int `json:"committed"`
+	NotCommitted int `json:"not_committed"`
+	Unknown      int `json:"unknown"`
+}
+
+func (r resolved) total() int { return r.Committed + r.NotCommitted + r.Unknown }
+
 func newTally() *tally { return &tally{retries: counts{}} }
 
-// note notes a call's result and returns what it says.
-func (t *tally) note(transfers []account.TransferRequest, again, repeated bool, err error, took time.Duration) fate {
-	o := outcome{again: again}
+// note notes a call's result.
+func (t *tally) note(transfers []account.TransferRequest, repeated bool, err error, took time.Duration) {
+	var o outcome
 	o.fate, o.reason = judge(repeated, err)
 	for _, transfer := range transfers {
 		o.keys = append(o.keys, transfer.Key)
@@ -71,7 +82,6 @@ func (t *tally) note(transfers []account.TransferRequest, again, repeated bool, 
 	defer t.mu.Unlock()
 	t.outcomes = append(t.outcomes, o)
 	t.latencies = append(t.latencies, took)
-	return o.fate
 }
 
 // judge says what a call's result means for the transfer.
@@ -110,12 +120,43 @@ func (t *tally) noteRetry(_ context.Context, r txn.Retry) {
 // it had done its work knows nothing of it, and is not counted.
 func (t *tally) noteAttempt(err error) {
 	_, unresolved := errors.AsType[*txn.CommitUnknownError](err)
-	switch state := txn.SQLState(err); {
-	case state == "57P01": // admin_shutdown, the last message of a session that the server ends
+	if state := txn.SQLState(err); state == adminShutdown || state == "" && (unresolved || txn.IsRetryable(err)) {
+		t.noteHit(err)
+	}
+}
+
+// adminShutdown is the last message of a session that the server ends.
+const adminShutdown = "57P01"
+
+// noteHit counts an attempt that a fault hit.
+func (t *tally) noteHit(err error) {
+	if txn.SQLState(err) == adminShutdown {
 		t.killed.Add(1)
-	case state == "" && (unresolved || txn.IsRetryable(err)):
+	} else {
 		t.cut.Add(1)
 	}
+}
+
+// Observe notes what was found out about a COMMIT without answer. If it was executed, the
+// call succeeds, and nobody else tells of the fault that hit it.
+func (t *tally) Observe(_ context.Context, e txn.Event) {
+	r, ok := e.(txn.ResolutionEvent)
+	if !ok {
+		return
+	}
+	switch {
+	case r.Unknown:
+		t.foundUnknown.Add(1)
+	case r.Committed:
+		t.foundCommitted.Add(1)
+		t.noteHit(r.Err)
+	default:
+		t.foundNot.Add(1)
+	}
+}
+
+func (t *tally) found() resolved {
+	return resolved{int(t.foundCommitted.Load()), int(t.foundNot.Load()), int(t.foundUnknown.Load())}
 }
 
 func (t *tally) noteLook(right bool) {
