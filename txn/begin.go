@@ -38,7 +38,8 @@ func (t *transaction) beginning() []step {
 	if t.opts.Deferrable {
 		sql += " deferrable"
 	}
-	steps := make([]step, 0, 4+len(t.ahead))
+	steps := t.session.steps[:0]
+	t.session.steps = nil // it is in use
 	first := t.firstSettings()
 	early := len(t.opts.Locks) > 0 && t.opts.Isolation.strength() > ReadCommitted
 	if early {

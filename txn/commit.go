@@ -90,7 +90,7 @@ func (t *transaction) unanswered(err error) {
 		err = errAnswerLost
 	}
 	for i := range t.ahead {
-		if a := t.ahead[i].answer; a != nil && !a.done {
+		if a := t.ahead[i].answer; a != nil && !a.done && a.err == nil {
 			a.err = &QueuedError{Query: queryName(a.sql), Err: err}
 		}
 	}

@@ -107,7 +107,12 @@ func (s *session) dispatch(ctx context.Context, c *pgx.Conn, requests []request)
 	for i := range requests {
 		requests[i].write(b, &s.encoders[i])
 	}
-	return &pipelined{session: s, conn: c, results: c.PgConn().ExecBatch(ctx, b), requests: requests}, nil
+	results := c.PgConn().ExecBatch(ctx, b)
+	if pg := c.PgConn(); !pg.IsBusy() && !pg.IsClosed() { // the context has ended just now
+		return nil, &unsentError{0, results.Close()}
+	}
+	s.pipelined = pipelined{session: s, conn: c, results: results, requests: requests}
+	return &s.pipelined, nil
 }
 
 // sendSimple sends the requests in the simple protocol, for which pgx alone can write
@@ -360,7 +365,7 @@ func (r *pipelined) Query() (pgx.Rows, error) {
 	if err != nil {
 		return failedRows(err), err
 	}
-	return &readerRows{pgx.RowsFromResultReader(r.conn.TypeMap(), reader), r.conn}, nil
+	return &rows{Rows: pgx.RowsFromResultReader(r.conn.TypeMap(), reader), conn: r.conn}, nil
 }
 
 func (r *pipelined) Close() error {

@@ -18,14 +18,18 @@ import (
 // DDL and a statement that needs it, call Flush.
 func (tx *Tx) Queue(sql string, args ...any) *Pending[pgconn.CommandTag] {
 	p := &Pending[pgconn.CommandTag]{}
-	p.answer.sql = sql
-	p.answer.decode = func(a answers) (err error) {
-		p.value, err = a.Exec()
-		p.answer.rows = p.value.RowsAffected()
-		return err
-	}
+	p.answer.sql, p.answer.decoder = sql, (*executed)(p)
 	tx.scope().queue(sql, args, &p.answer)
 	return p
+}
+
+// executed decodes the answer to a statement without rows.
+type executed Pending[pgconn.CommandTag]
+
+func (p *executed) decode(a answers) (err error) {
+	p.value, err = a.Exec()
+	p.answer.rows = p.value.RowsAffected()
+	return err
 }
 
 // Flush sends what is queued, in one round trip. It returns the *QueuedError of the first
@@ -63,17 +67,20 @@ func (p *Pending[T]) OnError(fn func(error) error) *Pending[T] {
 // An answer is what all Pendings have in common.
 type answer struct {
 	sql     string // of the statement
-	decode  func(answers) error
+	decoder decoder
 	onError func(error) error
 	rows    int64 // changed or returned
 	done    bool
 	err     error
 }
 
+// A decoder reads the answer that comes next.
+type decoder interface{ decode(answers) error }
+
 // read reads the answer. An error that is not the server's, nor of the connection, concerns
 // nobody but who waits for this answer.
 func (w *answer) read(a answers, c *pgx.Conn) error {
-	err := w.decode(a)
+	err := w.decoder.decode(a)
 	if err != nil && SQLState(err) == "" && !c.IsClosed() {
 		w.err, err = named(err), nil
 	}

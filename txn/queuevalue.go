@@ -31,7 +31,7 @@ func QueueValue[T any](r Reads, fn func(Querier) (T, error)) *Pending[T] {
 	var noted recorder
 	_, err := fn(&noted)
 	p.answer.sql = noted.sql
-	p.answer.decode = func(a answers) (err error) {
+	p.answer.decoder = decoderFunc(func(a answers) (err error) {
 		q := &reader{answers: a}
 		p.value, err = fn(q)
 		p.answer.rows = q.close()
@@ -39,7 +39,7 @@ func QueueValue[T any](r Reads, fn func(Querier) (T, error)) *Pending[T] {
 			return failed // whatever fn made of it
 		}
 		return err
-	}
+	})
 	var s *scope
 	if r != nil {
 		s = r.scope()
@@ -54,6 +54,10 @@ func QueueValue[T any](r Reads, fn func(Querier) (T, error)) *Pending[T] {
 	return p
 }
 
+type decoderFunc func(answers) error
+
+func (f decoderFunc) decode(a answers) error { return f(a) }
+
 var (
 	errNoted           = errors.New("txn: the statement was queued, its answer is not there yet")
 	errNotOneStatement = errors.New("txn: the function given to QueueValue did not send one statement")
@@ -62,13 +66,10 @@ var (
 
 // refuse dooms the transaction for a statement that could not even be queued.
 func (s *scope) refuse(w *answer, err error) {
-	if t, entered := s.enter(); entered != nil {
-		err = entered
-	} else {
-		t.doomed(&QueuedError{Query: queryName(w.sql), Err: err})
-		t.leave()
-	}
 	w.err = &QueuedError{Query: queryName(w.sql), Err: err}
+	if s != nil {
+		s.t.misused.CompareAndSwap(nil, &QueuedError{Query: queryName(w.sql), Err: err})
+	}
 }
 
 // A recorder notes a statement instead of sending it.

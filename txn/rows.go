@@ -3,6 +3,7 @@ package txn
 import (
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -13,9 +14,16 @@ import (
 // the next statement, or the connection of an autocommit query.
 type rows struct {
 	pgx.Rows
-	sql string
-	// finish is called once, when the rows are closed, and may replace their error.
+	conn *pgx.Conn // where pgx's rows do not know it
+	sql  string
+
+	// What is called once, when the rows are closed, and may replace their error.
 	finish func(error) error
+	flight *transaction // instead of it: the transaction whose query it was
+	label  string
+	since  time.Time
+	behind []step
+	came   answers // with which the rows came, if others came too
 
 	mu     sync.Mutex // against the end of a transaction whose function left a reader behind
 	closed bool
@@ -37,7 +45,28 @@ func (r *rows) close() {
 	}
 	r.closed = true
 	r.Rows.Close()
-	r.err = r.finish(r.Rows.Err())
+	r.err = r.Rows.Err()
+	switch t := r.flight; {
+	case t != nil:
+		r.err = t.finishResults(r, r.label, r.sql, r.since, r.Rows.CommandTag().RowsAffected(), r.came, r.behind, r.err)
+	case r.finish != nil:
+		r.err = r.finish(r.err)
+	}
+}
+
+// loose returns rows that nobody waits for yet.
+func loose(inner pgx.Rows) *rows {
+	if r, ok := inner.(*rows); ok && r.finish == nil && r.flight == nil {
+		return r
+	}
+	return &rows{Rows: inner}
+}
+
+func (r *rows) Conn() *pgx.Conn {
+	if r.conn != nil {
+		return r.conn
+	}
+	return r.Rows.Conn()
 }
 
 func (r *rows) Next() bool {
@@ -184,7 +213,8 @@ func (b *batch) Query() (pgx.Rows, error) {
 		b.err = named(err)
 		return failedRows(b.err), b.err
 	}
-	b.rows = &rows{Rows: inner, sql: b.queries[b.next-1].SQL, finish: named}
+	b.rows = loose(inner)
+	b.rows.sql, b.rows.finish = b.queries[b.next-1].SQL, named
 	return b.rows, nil
 }
 

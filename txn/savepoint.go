@@ -23,7 +23,7 @@ func (tx *Tx) Savepoint(ctx context.Context, fn func(context.Context, *Tx) error
 	if fn == nil {
 		return errNoFunction
 	}
-	return tx.scope().savepoint(ctx, func(ctx context.Context, s *scope) error { return fn(ctx, &Tx{s}) })
+	return tx.scope().savepoint(ctx, func(ctx context.Context, s *scope) error { return fn(ctx, s.handle()) })
 }
 
 // SavepointValue is Savepoint for a function with a result. After an error the result is

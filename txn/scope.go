@@ -17,6 +17,13 @@ type scope struct {
 	ended atomic.Bool
 
 	contains bool // what joins on this handle runs in a savepoint; for tests
+	tx       Tx   // the handle itself, where it is one for writing
+}
+
+// handle is the function's own handle.
+func (s *scope) handle() *Tx {
+	s.tx.s = s
+	return &s.tx
 }
 
 // finish makes the handle unusable. t.mu is held, so that no statement is under way.

@@ -20,6 +20,9 @@ type session struct {
 	requests []request  // of the last flush; the room is used again
 	current  string     // the statement whose answer is read
 
+	pipelined pipelined // the answers to the last flush; used again
+	steps     []step    // room for what a transaction holds back, likewise
+
 	address string // of the server
 	genuine bool   // it is PostgreSQL, and not a service that speaks its protocol
 	epoch   string // see epochSQL; "" until asked for
@@ -51,6 +54,13 @@ func sessionOf(c *pgx.Conn) *session {
 	s.probe = newProbe(c)
 	data[sessionKey] = s
 	return s
+}
+
+// tidy keeps the room that a transaction needed, and nothing of what was in it.
+func (s *session) tidy(steps []step) {
+	clear(steps[:cap(steps)])
+	clear(s.requests[:cap(s.requests)])
+	s.steps, s.pipelined = steps[:0], pipelined{}
 }
 
 // failed draws from the current statement's error what it says about the statement itself.
@@ -99,7 +109,7 @@ func (s *session) queryRows(ctx context.Context, c *pgx.Conn, sql string, args [
 		if err != nil {
 			return nil, err
 		}
-		return &readerRows{pgx.RowsFromResultReader(c.TypeMap(), reader), c}, nil
+		return &rows{Rows: pgx.RowsFromResultReader(c.TypeMap(), reader), conn: c}, nil
 	}
 	ctx = s.query.TraceQueryStart(ctx, c, pgx.TraceQueryStartData{SQL: sql, Args: args})
 	reader, err := s.execute(ctx, c, sql, args)
@@ -107,7 +117,7 @@ func (s *session) queryRows(ctx context.Context, c *pgx.Conn, sql string, args [
 		s.query.TraceQueryEnd(ctx, c, pgx.TraceQueryEndData{Err: err})
 		return nil, err
 	}
-	inner := &readerRows{pgx.RowsFromResultReader(c.TypeMap(), reader), c}
+	inner := &rows{Rows: pgx.RowsFromResultReader(c.TypeMap(), reader), conn: c}
 	return &rows{Rows: inner, finish: func(err error) error {
 		s.query.TraceQueryEnd(ctx, c, pgx.TraceQueryEndData{CommandTag: inner.CommandTag(), Err: err})
 		return err
@@ -140,14 +150,6 @@ func (s *session) execute(ctx context.Context, c *pgx.Conn, sql string, args []a
 	}
 	return c.PgConn().ExecStatement(ctx, r.description, e.ParamValues, e.ParamFormats, e.ResultFormats), nil
 }
-
-// readerRows are rows that know their connection.
-type readerRows struct {
-	pgx.Rows
-	conn *pgx.Conn
-}
-
-func (r *readerRows) Conn() *pgx.Conn { return r.conn }
 
 // genuine reports whether the server is PostgreSQL itself. Others have other transaction
 // ids, or none.

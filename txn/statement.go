@@ -145,18 +145,16 @@ func (s *scope) query(ctx context.Context, sql string, args ...any) (_ pgx.Rows,
 			return failedRows(err), err
 		}
 	}
-	r := &rows{sql: sql}
 	if single || t.ready(sql) {
 		t.unasked(sql)
 		t.used.RoundTrips++
-		r.Rows, err = t.session.queryRows(ctx, t.conn, sql, args, single)
+		inner, err := t.session.queryRows(ctx, t.conn, sql, args, single)
 		if err != nil {
 			err = t.after(sql, err)
 			return failedRows(err), err
 		}
-		r.finish = func(err error) error {
-			return t.finishResults(r, s.label, sql, since, r.Rows.CommandTag().RowsAffected(), nil, nil, err)
-		}
+		r := loose(inner)
+		r.flight, r.label, r.sql, r.since = t, s.label, sql, since
 		t.results = r
 		return r, nil
 	}
@@ -164,14 +162,13 @@ func (s *scope) query(ctx context.Context, sql string, args ...any) (_ pgx.Rows,
 	if err != nil {
 		return failedRows(err), err
 	}
-	r.Rows, err = a.Query()
+	inner, err := a.Query()
 	if err != nil {
 		err = t.landed(sql, a, nil, err)
 		return failedRows(err), err
 	}
-	r.finish = func(err error) error {
-		return t.finishResults(r, s.label, sql, since, r.Rows.CommandTag().RowsAffected(), a, behind, err)
-	}
+	r := loose(inner)
+	r.flight, r.label, r.sql, r.since, r.came, r.behind = t, s.label, sql, since, a, behind
 	t.results = r
 	return r, nil
 }

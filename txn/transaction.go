@@ -34,6 +34,7 @@ type transaction struct {
 	cancel   context.CancelFunc
 	open     atomic.Bool // what the mark asks
 	mark     mark
+	root     scope // of the outermost function
 
 	// mu is held by whoever uses the connection. A second user is refused, not queued:
 	// whose statement comes first in a transaction is never a matter of chance.
@@ -58,6 +59,7 @@ type transaction struct {
 	locking   bool          // the session may hold locks that the transaction does not
 	single    [1]request    // reused from flush to flush
 	following []step        // likewise
+	room      [1]step       // of it
 	xid       string        // "" until known
 	blind     bool          // statements were sent behind which it was not asked for
 	raw       bool          // others may send statements past us
@@ -95,6 +97,7 @@ func (d *DB) newTransaction(ctx context.Context, opts Options, readOnly bool, at
 	t.want = limits{opts.LockTimeout, opts.StatementTimeout, opts.IdleTimeout}
 	t.have = t.want.under(t.ceiling) // BEGIN brings them
 	t.token = newToken(opts)
+	t.following = t.room[:0]
 	t.open.Store(true)
 	ctx, t.cancel = context.WithCancel(ctx)
 	t.ctx = withMark(ctx, &t.mark, d.pool, &t.open)
@@ -105,7 +108,8 @@ func (d *DB) newTransaction(ctx context.Context, opts Options, readOnly bool, at
 // run runs fn in the transaction and ends it: committed if fn returns nil, else, or when
 // fn panics or calls runtime.Goexit, rolled back.
 func (t *transaction) run(fn func(context.Context, *scope) error) error {
-	s := &scope{t: t, label: t.opts.Label}
+	s := &t.root
+	s.t, s.label = t, t.opts.Label
 	returned := false
 	defer func() {
 		if !returned { // no recover: panic and Goexit go on past this rollback
@@ -296,6 +300,7 @@ func (t *transaction) release() {
 		closeConn(t.conn, t.db.cfg.ResolveTimeout)
 	}
 	t.closeTwin()
+	t.session.tidy(t.ahead)
 	t.pooled.Release()
 	t.pooled, t.conn = nil, nil
 }

@@ -72,7 +72,7 @@ func WithTx(ctx context.Context, t Transactor, opts Options, fn func(context.Con
 	if t == nil {
 		return ErrTxDone
 	}
-	return t.runTx(ctx, opts, func(ctx context.Context, s *scope) error { return fn(ctx, &Tx{s}) })
+	return t.runTx(ctx, opts, func(ctx context.Context, s *scope) error { return fn(ctx, s.handle()) })
 }
 
 // WithTxValue is WithTx for a function with a result: the one of the run that was
