@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -139,10 +140,10 @@ func BenchmarkRatio(b *testing.B) {
 				fixtures[i].warm(b, 1)
 			}
 			times := make([][]time.Duration, len(contenders))
+			order := rand.New(rand.NewPCG(1, 1)) // nobody is always after the same one
 			n := 0
 			for b.Loop() {
-				for i := range fixtures {
-					who := (n + i) % len(fixtures) // nobody is always after the same one
+				for _, who := range order.Perm(len(fixtures)) {
 					start := time.Now()
 					if err := fixtures[who].swing(b.Context(), n); err != nil {
 						b.Fatal(err)
