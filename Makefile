@@ -2,7 +2,7 @@
 # itself: see txn/txntest/pgserver for PostgreSQL.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test generate verify lint fmt bench
+.PHONY: help demo test generate verify lint fmt bench bench-quick
 
 # Every folder with a go.mod is a module with a make of its own: go's ./... ends where the
 # next module begins.
@@ -34,7 +34,7 @@ done; exit $$status
 endef
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## move money under load and faults on a server of its own, and show the sums
 	go run ./cmd/interlock demo
@@ -60,3 +60,6 @@ fmt: ## format all Go files
 
 bench: ## run the benchmarks (BENCH=pattern BENCHTIME=1s COUNT=1)
 	cd bench && go test -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(COUNT) -timeout 1h
+
+bench-quick: ## compare ways to write a transfer, at 0 and 1 ms one way: under three minutes
+	cd bench && go test -run '^$$' -bench '^Benchmark(Ratio|Direct|HotAccounts)$$' -benchtime 200x -timeout 10m

@@ -2,13 +2,16 @@ package bench
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"sync/atomic"
 
+	crdbpgx "github.com/cockroachdb/cockroach-go/v2/crdb/crdbpgxv5"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"gorm.io/gorm"
 
 	"github.com/interlock-go/interlock/db/money"
 	"github.com/interlock-go/interlock/service/account"
@@ -31,16 +34,22 @@ type contender struct {
 	open func(ctx context.Context, url string, conns int) (t transfer, done func(), err error)
 
 	refusal error // what the transfer returns when there is too little money
+	unknown error // and when there is no such account
+	trips   int64 // round trips of a transfer
 }
 
 // contenders begin with the one that the others are compared with.
 var contenders = []contender{
-	{name: "raw", open: openRaw, refusal: errFunds},
-	{name: "begintxfunc", open: openBeginTxFunc, refusal: errFunds},
-	{name: "interlock", open: openInterlock, refusal: errFunds},
-	{name: "generated", open: openGenerated, refusal: account.ErrInsufficientFunds, books: true},
-	{name: "gorm", open: openGORM, refusal: errFunds},
-	{name: "bun", open: openBun, refusal: errFunds},
+	{name: "raw", open: openRaw, trips: 6, refusal: errFunds, unknown: pgx.ErrNoRows},
+	{name: "begintxfunc", open: openBeginTxFunc, trips: 6, refusal: errFunds, unknown: pgx.ErrNoRows},
+	{name: "pgxbatch", open: openPGXBatch, trips: 2, refusal: errFunds, unknown: pgx.ErrNoRows},
+	{name: "interlock", open: openInterlock, trips: 5, refusal: errFunds, unknown: pgx.ErrNoRows},
+	{name: "queued", open: openQueued, trips: 2, refusal: errFunds, unknown: pgx.ErrNoRows},
+	{name: "oneflush", open: openOneFlush, trips: 1, refusal: errFunds, unknown: pgx.ErrNoRows},
+	{name: "generated", open: openGenerated, trips: 3, books: true, refusal: account.ErrInsufficientFunds, unknown: account.ErrUnknownAccount},
+	{name: "crdbpgxv5", open: openCRDB, trips: 8, refusal: errFunds, unknown: pgx.ErrNoRows},
+	{name: "gorm", open: openGORM, trips: 6, refusal: errFunds, unknown: gorm.ErrRecordNotFound},
+	{name: "bun", open: openBun, trips: 6, refusal: errFunds, unknown: sql.ErrNoRows},
 }
 
 // errFunds is returned when there is too little money in the account that is to give.
@@ -72,8 +81,10 @@ func move(ctx context.Context, tx sender, from, to, amount int64) error {
 	return add(ctx, tx, to, amount)
 }
 
+const addSQL = "update wallets set balance = balance + $2 where id = $1"
+
 func add(ctx context.Context, tx sender, id, amount int64) error {
-	tag, err := tx.Exec(ctx, "update wallets set balance = balance + $2 where id = $1", id, amount)
+	tag, err := tx.Exec(ctx, addSQL, id, amount)
 	if err != nil {
 		return err
 	}
@@ -113,6 +124,21 @@ func openBeginTxFunc(ctx context.Context, url string, conns int) (transfer, func
 	}
 	return func(ctx context.Context, from, to, amount int64) error {
 		return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+			return move(ctx, tx, from, to, amount)
+		})
+	}, pool.Close, nil
+}
+
+// openCRDB repeats the transaction where that helps, by way of a savepoint. It is made for
+// CockroachDB, where to release that savepoint is to commit: on PostgreSQL it takes no
+// notice of a COMMIT that failed.
+func openCRDB(ctx context.Context, url string, conns int) (transfer, func(), error) {
+	pool, err := openPool(ctx, url, conns)
+	if err != nil {
+		return nil, nil, err
+	}
+	return func(ctx context.Context, from, to, amount int64) error {
+		return crdbpgx.ExecuteTx(ctx, pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
 			return move(ctx, tx, from, to, amount)
 		})
 	}, pool.Close, nil

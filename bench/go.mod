@@ -8,6 +8,7 @@ replace (
 )
 
 require (
+	github.com/cockroachdb/cockroach-go/v2 v2.4.2
 	github.com/interlock-go/interlock v0.0.0-00010101000000-000000000000
 	github.com/interlock-go/interlock/txn v0.0.0-00010101000000-000000000000
 	github.com/jackc/pgx/v5 v5.12.0

@@ -59,8 +59,29 @@ func preface(benchmarks bool) error {
 	defer conn.Close(ctx)
 	var version, sync string
 	err = conn.QueryRow(ctx, "select current_setting('server_version'), current_setting('fsync')").Scan(&version, &sync)
-	fmt.Printf("go: %s\npostgresql: %s\nfsync: %s\n", runtime.Version(), version, sync)
-	return err
+	fmt.Printf("date: %s\ncpus: %d\ngo: %s\npostgresql: %s\nfsync: %s\n",
+		time.Now().UTC().Format(time.DateTime), runtime.NumCPU(), runtime.Version(), version, sync)
+	if err != nil {
+		return err
+	}
+	return printVersions()
+}
+
+// printVersions prints those of the modules that are compared, as go.mod requires them.
+func printVersions() error {
+	text, err := os.ReadFile("go.mod")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(text)) {
+		switch f := strings.Fields(line); {
+		case len(f) < 2:
+		case f[0] == "github.com/jackc/pgx/v5", f[0] == "gorm.io/gorm", f[0] == "github.com/uptrace/bun",
+			f[0] == "github.com/cockroachdb/cockroach-go/v2":
+			fmt.Printf("%s: %s\n", f[0], f[1])
+		}
+	}
+	return nil
 }
 
 // server is the one that tests have in common, which does not wait for its disk, unless the
@@ -84,11 +105,14 @@ var wallets = txntest.SQL(
 
 const opening = 1000
 
+// direct is the latency without a wire.
+const direct time.Duration = -1
+
 // A fixture is a contender on a database of its own, at the end of a wire.
 type fixture struct {
 	contender
 	transfer transfer
-	wire     *wire
+	wire     *wire    // nil: none
 	accounts [2]int64 // hold the opening each
 	admin    string   // URL, past the wire
 }
@@ -109,8 +133,12 @@ func setup(tb testing.TB, c contender, latency time.Duration, conns int) *fixtur
 		database = txntest.NewDatabaseOn(tb, s, wallets)
 	}
 	f.admin = database.AdminURL()
-	f.wire = newWire(tb, database.AppURL(), latency)
-	move, done, err := c.open(tb.Context(), f.wire.URL, conns)
+	url := database.AppURL()
+	if latency != direct {
+		f.wire = newWire(tb, url, latency)
+		url = f.wire.URL
+	}
+	move, done, err := c.open(tb.Context(), url, conns)
 	require.NoError(tb, err)
 	tb.Cleanup(done)
 	f.transfer = move

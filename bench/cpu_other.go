@@ -1,0 +1,8 @@
+//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
+
+package bench
+
+import "time"
+
+// cpu cannot be asked for here. The metric is left out.
+func cpu() time.Duration { return 0 }
