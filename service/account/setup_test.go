@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -104,11 +105,13 @@ func fromTable[T any](t *testing.T, b *books, sql string, args ...any) (v T) {
 // waitBlocked returns when n sessions of the database wait for locks.
 func waitBlocked(t *testing.T, admin *pgxpool.Pool, n int) {
 	t.Helper()
-	for range 1000 {
+	// The sleep stands outside: beside an empty table it would not be done.
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
 		var blocked int
 		require.NoError(t, admin.QueryRow(t.Context(), `
-			select count(*) from pg_stat_activity, pg_sleep(0.01)
-			where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0`).Scan(&blocked))
+			select (select count(*) from pg_stat_activity
+				where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0)
+			from pg_sleep(0.01)`).Scan(&blocked))
 		if blocked == n {
 			return
 		}
