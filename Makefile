@@ -2,7 +2,7 @@
 # itself: see txn/txntest/pgserver for PostgreSQL.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test generate verify lint fmt bench bench-quick
+.PHONY: help demo test generate verify lint fmt fuzz bench bench-quick
 
 # Every folder with a go.mod is a module with a make of its own: go's ./... ends where the
 # next module begins.
@@ -22,6 +22,7 @@ TESTFLAGS ?=
 # what the modules require.
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
+FUZZTIME  ?= 10s
 BENCH     ?= .
 BENCHTIME ?= 1s
 COUNT     ?= 1
@@ -57,6 +58,13 @@ lint: ## check format, vet, staticcheck, and the modules' files
 
 fmt: ## format all Go files
 	gofmt -w .
+
+fuzz: ## look for inputs that break what builds or reads SQL texts (FUZZTIME=10s for each)
+	@cd txn && for pkg in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
 
 bench: ## run the benchmarks (BENCH=pattern BENCHTIME=1s COUNT=1)
 	cd bench && go test -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(COUNT) -timeout 1h
