@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -604,7 +605,7 @@ func TestHooksWhenTheOutcomeOfCommitIsFoundOut(t *testing.T) {
 func TestErrorsOfAnotherTransactionSayNothingOfThisOne(t *testing.T) {
 	f := setup(t, txn.Config{})
 	hookFailed := txn.WithTx(t.Context(), f.db, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
-		tx.AfterCommit(func(context.Context) error { return errBusiness })
+		tx.AfterCommit(func(context.Context) error { return errors.Join(errBusiness, &pgconn.PgError{Code: "23505"}) })
 		return nil
 	})
 	for _, other := range []error{hookFailed, &txn.CommitUnknownError{Err: errBusiness}} {
