@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -794,3 +795,52 @@ func (f *fixture) commitTokens(t *testing.T) {
 		grant select, insert, update, delete on interlock.commit_token to `+pgserver.AppRole)
 	require.NoError(t, err)
 }
+
+// Options of pgx count wherever they may stand.
+func TestOptionsOfPgx(t *testing.T) {
+	eachPlace(t, func(t *testing.T, ctx context.Context, tx *txn.Tx) {
+		for _, format := range []int16{pgx.TextFormatCode, pgx.BinaryFormatCode} {
+			for _, args := range [][]any{
+				{pgx.QueryExecModeDescribeExec, pgx.QueryResultFormats{format}, pgx.NamedArgs{"n": 7}},
+				{pgx.NamedArgs{"n": 7}, pgx.QueryResultFormats{format}, pgx.QueryExecModeDescribeExec},
+				{pgx.NamedArgs{"n": 7}, pgx.QueryExecModeDescribeExec, pgx.QueryResultFormatsByOID{pgtype.Int4OID: format}},
+			} {
+				rows, err := tx.Query(ctx, "select @n::int4", args...)
+				require.NoError(t, err)
+				require.True(t, rows.Next())
+				require.Equal(t, format, rows.FieldDescriptions()[0].Format)
+				var n int
+				require.NoError(t, rows.Scan(&n))
+				require.Equal(t, 7, n)
+				rows.Close()
+			}
+		}
+	})
+}
+
+// A statement that sets something for the session costs the connection its place in the pool,
+// however it is sent: the next borrower must not inherit it.
+func TestSessionSettingIsNobodyElses(t *testing.T) {
+	f := setup(t, txn.Config{})
+	d := f.single(t)
+	for _, sql := range []string{"set work_mem = '1MB'", "select 1; set session work_mem = '1MB'"} {
+		for name, way := range ways(sql) {
+			if name != "Exec" && several(sql) {
+				continue // only Exec takes several statements
+			}
+			process := pid(t, d)
+			require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, way), name)
+			require.NotEqual(t, process, pid(t, d), "%s: %s", name, sql)
+		}
+	}
+	process := pid(t, d)
+	for name, way := range ways("set local work_mem = '1MB'") {
+		require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, way), name)
+	}
+	require.Equal(t, process, pid(t, d))
+	var mem string
+	require.NoError(t, d.Pool().QueryRow(t.Context(), "show work_mem").Scan(&mem))
+	require.NotEqual(t, "1MB", mem)
+}
+
+func several(sql string) bool { return strings.Contains(sql, ";") }

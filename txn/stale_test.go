@@ -135,7 +135,14 @@ func TestServerGone(t *testing.T) {
 func TestFirstFlushIsSentAgain(t *testing.T) {
 	f := setup(t, txn.Config{})
 	for _, mode := range modes {
-		for when, after := range map[string]bool{"not received": false, "received": true} {
+		for when, c := range map[string]struct {
+			text  string
+			after bool
+		}{
+			"not received": {"begin isolation", false},
+			"received":     {"begin isolation", true},
+			"to prepare":   {"/* cold */", false},
+		} {
 			t.Run(mode.name+"/"+when, func(t *testing.T) {
 				f.empty(t)
 				cfg := f.db.Pool().Config()
@@ -143,12 +150,15 @@ func TestFirstFlushIsSentAgain(t *testing.T) {
 				p := newCutter(t, cfg)
 				d := openConfig(t, p.config(cfg))
 				require.NoError(t, note(t, d, "warm"))
-				p.arm("begin isolation", after)
+				p.arm(c.text, c.after)
 				runs := 0
 				var queued *txn.Pending[pgconn.CommandTag]
 				require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
 					runs++
-					queued = tx.Queue(insertNote, "queued")
+					queued = tx.Queue("/* cold */ "+insertNote, "queued").OnError(func(err error) error {
+						require.Fail(t, "it is not the statement that failed", "%v", err)
+						return nil
+					})
 					return write(ctx, tx, "direct")
 				}))
 				p.settled(t)
