@@ -2,6 +2,7 @@ package txn
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,8 +27,10 @@ type rows struct {
 	came   answers // with which the rows came, if others came too
 
 	mu     sync.Mutex // against the end of a transaction whose function left a reader behind
+	any    bool       // a row was read
 	closed bool
 	err    error
+	fields []pgconn.FieldDescription // if there was no row
 }
 
 func (r *rows) describe() string { return queryName(r.sql) }
@@ -42,6 +45,9 @@ func (r *rows) Close() {
 func (r *rows) close() {
 	if r.closed {
 		return
+	}
+	if !r.any {
+		r.fields = slices.Clone(r.Rows.FieldDescriptions())
 	}
 	r.closed = true
 	r.Rows.Close()
@@ -76,15 +82,33 @@ func (r *rows) Next() bool {
 		return false
 	}
 	if r.Rows.Next() {
+		r.any = true
 		return true
 	}
 	r.close()
 	return false
 }
 
+// FieldDescriptions are those of the columns until the rows are closed, and also afterwards
+// if there was no row.
+func (r *rows) FieldDescriptions() []pgconn.FieldDescription {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return r.fields
+	}
+	return r.Rows.FieldDescriptions()
+}
+
+// errRowsClosed: what pgx reads the row from is that of another query by now.
+var errRowsClosed = errors.New("txn: the rows are closed")
+
 func (r *rows) Scan(dest ...any) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.closed {
+		return errRowsClosed
+	}
 	err := r.Rows.Scan(dest...)
 	if err != nil { // pgx has closed the rows
 		r.close()
@@ -95,11 +119,23 @@ func (r *rows) Scan(dest ...any) error {
 func (r *rows) Values() ([]any, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.closed {
+		return nil, errRowsClosed
+	}
 	values, err := r.Rows.Values()
 	if err != nil {
 		r.close()
 	}
 	return values, err
+}
+
+func (r *rows) RawValues() [][]byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil
+	}
+	return r.Rows.RawValues()
 }
 
 func (r *rows) Err() error {
@@ -143,7 +179,7 @@ var errDriverBytes = errors.New("txn: cannot scan into *pgtype.DriverBytes from 
 // failedRows carry an error that came before any row.
 func failedRows(err error) pgx.Rows {
 	r, _ := pgx.FailedBatchResults(&pgx.Batch{}, err).Query()
-	return r
+	return &rows{Rows: r, closed: true, err: err}
 }
 
 // batch are the results of a batch which, when closed, free what they hold.

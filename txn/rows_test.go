@@ -256,3 +256,92 @@ func TestWideAndLargeStatements(t *testing.T) {
 		require.Equal(t, 999*1000/2, ask[int](t, ctx, tx, "select "+strings.Join(places, " + "), args...))
 	})
 }
+
+// A goroutine that the function left behind with its rows or batch reads no further, and
+// nothing of what it reads is somebody else's.
+func TestReaderLeftBehind(t *testing.T) {
+	f := setup(t, txn.Config{})
+	d := f.single(t)
+	for name, read := range map[string]func(context.Context, *txn.Tx, chan<- struct{}) error{
+		"rows": func(ctx context.Context, tx *txn.Tx, started chan<- struct{}) error {
+			rows, err := tx.Query(ctx, "select n from generate_series(1, 10000000) n")
+			if err != nil {
+				return err
+			}
+			for i := 0; rows.Next(); i++ {
+				if err := rows.Scan(new(int)); err != nil {
+					return err
+				}
+				if i == 0 {
+					close(started)
+				}
+			}
+			return rows.Err()
+		},
+		"batch": func(ctx context.Context, tx *txn.Tx, started chan<- struct{}) error {
+			b := &pgx.Batch{}
+			for range 10000 {
+				b.Queue("select n from generate_series(1, 1000) n")
+			}
+			br := tx.SendBatch(ctx, b)
+			for i := range 10000 {
+				rows, err := br.Query()
+				if err != nil {
+					return err
+				}
+				for rows.Next() {
+				}
+				if err := rows.Err(); err != nil {
+					return err
+				}
+				if i == 0 {
+					close(started)
+				}
+			}
+			return br.Close()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			started, result := make(chan struct{}), make(chan error, 1)
+			err := txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+				go func() { result <- read(ctx, tx, started) }()
+				<-started
+				return nil
+			})
+			require.ErrorIs(t, err, txn.ErrRowsOpen)
+			require.Error(t, <-result)
+			require.NoError(t, note(t, d, "the next borrower's "+name))
+		})
+	}
+}
+
+// What closed rows still say is theirs, and not what came behind them in the same flush.
+func TestClosedRows(t *testing.T) {
+	eachPlace(t, func(t *testing.T, ctx context.Context, tx *txn.Tx) {
+		rows, err := tx.Query(ctx, "select 1 as a, 'x'::text as b where false")
+		require.NoError(t, err)
+		require.False(t, rows.Next())
+		fields := rows.FieldDescriptions()
+		require.Len(t, fields, 2)
+		require.Equal(t, "b", fields[1].Name)
+		require.Equal(t, "SELECT 0", rows.CommandTag().String())
+
+		rows, err = tx.Query(ctx, "select 7 as a")
+		require.NoError(t, err)
+		require.True(t, rows.Next())
+		require.Len(t, rows.FieldDescriptions(), 1)
+		require.Len(t, rows.RawValues(), 1)
+		rows.Close()
+		require.Empty(t, rows.RawValues())
+		require.Error(t, rows.Scan(new(int)))
+		_, err = rows.Values()
+		require.Error(t, err)
+		require.NoError(t, rows.Err(), "it was closed without a failure")
+
+		rows, err = tx.Query(ctx, "commit")
+		require.Error(t, err)
+		require.Empty(t, rows.FieldDescriptions())
+		require.Error(t, rows.Scan(new(int)))
+		require.Nil(t, rows.Conn())
+	})
+}
