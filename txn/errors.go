@@ -16,7 +16,8 @@ var (
 	ErrTxDone = errors.New("txn: the transaction handle is no longer usable: its function has returned")
 
 	// ErrSuspended is returned when an outer handle is used while a Savepoint on it is
-	// running. Use the handle that the Savepoint's function received.
+	// running. Use the handle that the Savepoint's function received. A function that returns
+	// with a savepoint open that it began by Pgx fails with it, too.
 	ErrSuspended = errors.New("txn: the handle is suspended while a savepoint on it is open: use the savepoint's own handle")
 
 	// ErrPending is returned when a Pending is asked for its value before its statement was

@@ -12,7 +12,8 @@ import (
 // Pgx returns the transaction as a pgx.Tx, for libraries that take one, such as a job queue
 // that inserts in the same transaction. It is tx in other clothes: the same rules hold, and
 // it ends when tx does. Its own Commit and Rollback are ErrManaged. Its Begin opens a
-// savepoint with a real Commit and Rollback; until one of them is called, tx is suspended.
+// savepoint with a real Commit and Rollback; until one of them is called, tx is suspended. A
+// function that returns without calling either fails with ErrSuspended.
 // LargeObjects and Conn send what is held back at once, since nobody sees what is done
 // through them; Conn may be used to read configuration, and for what only a connection
 // offers, but not to end the transaction.

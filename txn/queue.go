@@ -14,8 +14,9 @@ import (
 //
 // If the statement fails, the call that flushed it returns a *QueuedError, and the
 // transaction can only be rolled back; behind a failed one nothing is executed, COMMIT
-// included. All statements of a flush are prepared before any is executed: between queued
-// DDL and a statement that needs it, call Flush.
+// included. The same goes for a statement that Queue refuses, because it ends the transaction
+// or cannot travel with others. All statements of a flush are prepared before any is executed:
+// between queued DDL and a statement that needs it, call Flush.
 func (tx *Tx) Queue(sql string, args ...any) *Pending[pgconn.CommandTag] {
 	p := &Pending[pgconn.CommandTag]{}
 	p.answer.sql, p.answer.decoder = sql, (*executed)(p)
