@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -152,6 +153,67 @@ func TestConnectionCutAnywhere(t *testing.T) {
 	}
 	require.Greater(t, points, 3*6, "the startup, preparations, statements and COMMIT")
 	require.EqualValues(t, []int64{4000}, column[int64](t, f.db.Pool(), "select sum(balance)::bigint from accounts"))
+}
+
+// The question is asked on a connection of its own, made as the pool makes them: the pool's
+// may all be in use. Time zones and their like do not matter.
+func TestQuestionsConnection(t *testing.T) {
+	f := setup(t, txn.Config{})
+	r := newRelay(t, f.AppURL())
+	cfg, err := pgxpool.ParseConfig(r.url(t, f.AppURL()))
+	require.NoError(t, err)
+	cfg = one(cfg)
+	password := cfg.ConnConfig.Password
+	cfg.ConnConfig.Password = "changes by the hour"
+	cfg.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		c.Password = password
+		return nil
+	}
+	cfg.AfterConnect = func(ctx context.Context, c *pgx.Conn) error {
+		_, err := c.Exec(ctx, "set time zone 'Asia/Kathmandu'; set datestyle = 'German'")
+		return err
+	}
+	d := openConfig(t, cfg)
+	runs := 0
+	require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{Settings: map[string]string{"timezone": "America/St_Johns"}}, func(ctx context.Context, tx *txn.Tx) error {
+		runs++
+		r.arm(commit, dropAnswer)
+		return works["statement"](ctx, tx)
+	}))
+	require.Equal(t, 1, runs)
+	require.EqualValues(t, 1, f.done(t))
+}
+
+// A text of several statements may end the transaction and begin another: its id is another
+// one then.
+func TestTextThatBeginsAnotherTransaction(t *testing.T) {
+	f := setup(t, txn.Config{})
+	r := newRelay(t, f.AppURL())
+	d := r.open(t, f.AppURL(), txn.Config{BaseDelay: time.Nanosecond})
+	for _, last := range []string{"statement", "several in one text"} {
+		before, runs := f.done(t), 0
+		require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+			if runs++; runs == 1 {
+				r.arm(commit, cutBefore)
+			}
+			if _, err := tx.Exec(ctx, "update accounts set version = version + 1 where id = 3"); err != nil {
+				return err
+			}
+			text := `select 'a\'; commit  ; begin` // which cannot be told apart for sure
+			if last != "statement" {
+				text += "; " + withdraw
+			}
+			if _, err := tx.Exec(ctx, text); err != nil {
+				return err
+			}
+			if last == "statement" {
+				return works[last](ctx, tx)
+			}
+			return nil
+		}))
+		require.Equal(t, 2, runs, "the first one's end is not the second one's")
+		require.Equal(t, before+1, f.done(t))
+	}
 }
 
 // released waits until the pool has all its connections back: broken ones it destroys in the
@@ -355,8 +417,8 @@ func (s *statements) take() []string {
 	return texts
 }
 
-// A lock taken first must be held before the snapshot is taken: nothing of ours may come
-// between.
+// Locks taken first must be held before the snapshot is taken: nothing of ours may come
+// between them.
 func TestLockTableBeforeTheSnapshot(t *testing.T) {
 	f := keyed(t, txn.Config{})
 	admin := f.Admin(t)
@@ -371,8 +433,10 @@ func TestLockTableBeforeTheSnapshot(t *testing.T) {
 			seen := int64(0)
 			go func() {
 				result <- txn.WithTx(t.Context(), f.db, txn.Options{Isolation: level, IdempotencyKey: key}, func(ctx context.Context, tx *txn.Tx) error {
-					if _, err := tx.Exec(ctx, "lock table accounts in exclusive mode"); err != nil {
-						return err
+					for _, table := range []string{"notes", "accounts"} { // the second has to wait
+						if _, err := tx.Exec(ctx, "lock table "+table+" in exclusive mode"); err != nil {
+							return err
+						}
 					}
 					return tx.QueryRow(ctx, "select 1000 - balance from accounts where id = 1").Scan(&seen)
 				})
@@ -586,5 +650,153 @@ func TestShortPartition(t *testing.T) {
 		}), name)
 		require.Equal(t, c.runs, runs, name)
 		require.Equal(t, before+1, f.done(t))
+	}
+}
+
+// swallow passes the message on or not, and then neither side hears anything of the other
+// until the channel is closed.
+func swallow(forward bool, until <-chan struct{}) func(*link) {
+	return func(l *link) {
+		l.silence()
+		if forward {
+			l.forward()
+		}
+		<-until
+		l.mute.Unlock()
+		if !forward {
+			l.forward()
+		}
+	}
+}
+
+// The context ends while COMMIT is on its way, in all the ways in which it can be on its
+// way. The call tells what became of it: nil if it is committed, else an error that says that
+// it is not, and only where nobody can be asked that it is unknown.
+func TestContextEndsWhileCommitIsOnItsWay(t *testing.T) {
+	t.Parallel()
+	const unknown = "unknown"
+	strikes := map[string]func(gone <-chan struct{}) func(*link){
+		"forwarded":        func(<-chan struct{}) func(*link) { return (*link).forward },
+		"cut before":       func(<-chan struct{}) func(*link) { return cutBefore },
+		"cut after":        func(<-chan struct{}) func(*link) { return cutAfter },
+		"answer dropped":   func(<-chan struct{}) func(*link) { return dropAnswer },
+		"swallowed":        func(gone <-chan struct{}) func(*link) { return swallow(false, gone) },
+		"answer swallowed": func(gone <-chan struct{}) func(*link) { return swallow(true, gone) },
+	}
+	for _, c := range []struct {
+		strike  string
+		away    bool   // for new connections too
+		outcome string // "" if it is a matter of chance
+		keys    []string
+	}{
+		{"forwarded", false, "committed", []string{"", "k"}},
+		{"cut before", false, "not", []string{"", "k"}},
+		{"cut after", false, "", []string{"", "k"}},
+		{"answer dropped", false, "committed", []string{"", "k"}},
+		{"swallowed", false, "not", []string{""}},
+		{"answer swallowed", false, "committed", []string{"k"}},
+		{"swallowed", true, unknown, []string{"k"}},
+		{"answer swallowed", true, unknown, []string{""}},
+	} {
+		for _, key := range c.keys {
+			t.Run(fmt.Sprint(c.strike, c.away, key), func(t *testing.T) {
+				f := keyed(t, txn.Config{})
+				r := newRelay(t, f.AppURL())
+				d := r.open(t, f.AppURL(), txn.Config{ResolveTimeout: time.Second})
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				gone := make(chan struct{})
+				defer close(gone)
+				work := works["statement"]
+				if key != "" {
+					work = works["queued"]
+				}
+				runs, open := 0, func() {}
+				defer func() { open() }()
+				err := txn.WithTx(ctx, d, txn.Options{IdempotencyKey: key}, func(ctx context.Context, tx *txn.Tx) error {
+					runs++
+					r.arm(commit, func(l *link) {
+						if c.away {
+							open = r.shut()
+						}
+						cancel()
+						strikes[c.strike](gone)(l)
+					})
+					return work(ctx, tx)
+				})
+				require.Equal(t, 1, runs, "nobody waits for another attempt")
+				_, isUnknown := errors.AsType[*txn.CommitUnknownError](err)
+				require.Equal(t, c.outcome == unknown, isUnknown, "%v", err)
+				if isUnknown {
+					return
+				}
+				done := f.done(t)
+				require.Equal(t, err == nil, done == 1, "%v", err)
+				switch c.outcome {
+				case "committed":
+					require.NoError(t, err)
+				case "not":
+					require.Error(t, err)
+				}
+			})
+		}
+	}
+}
+
+// The answer comes after the deadline, and before the call has given up.
+func TestAnswerToCommitIsLate(t *testing.T) {
+	f := setup(t, txn.Config{})
+	r := newRelay(t, f.AppURL())
+	d := r.open(t, f.AppURL(), txn.Config{ResolveTimeout: time.Minute})
+	require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{Timeout: 300 * time.Millisecond}, func(ctx context.Context, tx *txn.Tx) error {
+		r.arm(commit, swallow(true, ctx.Done()))
+		return works["statement"](ctx, tx)
+	}))
+	require.Equal(t, 1, r.connections(), "nobody had to be asked")
+	require.EqualValues(t, 1, f.done(t))
+}
+
+// A pooler that lost its server sends an error of its own in the place of the answers that it
+// did not get. It looks like the server's, and says nothing about COMMIT.
+func TestErrorOfAPooler(t *testing.T) {
+	f := keyed(t, txn.Config{})
+	for _, c := range []struct {
+		code    string
+		pooler  bool
+		key     string
+		unknown bool
+	}{
+		{"08P01", false, "", true}, {"08P01", false, "a", false},
+		{"08P01", true, "", true}, {"08P01", true, "b", false},
+		{"57P01", true, "", true}, {"57P01", true, "c", false},
+	} {
+		before, runs := f.done(t), 0
+		r := newRelay(t, f.AppURL())
+		d := r.open(t, f.AppURL(), txn.Config{Pooler: c.pooler})
+		err := txn.WithTx(t.Context(), d, txn.Options{IdempotencyKey: c.key}, func(ctx context.Context, tx *txn.Tx) error {
+			runs++
+			r.arm(commit, func(l *link) {
+				l.silence()
+				l.forward()
+				<-l.answered
+				e := &pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: c.code, Message: "server conn crashed?"}
+				text, err := e.Encode(nil)
+				if err != nil {
+					t.Error(err)
+				}
+				_, _ = l.client.Write(text)
+				l.hangUp()
+				l.mute.Unlock()
+				l.end()
+			})
+			return works["queued"](ctx, tx)
+		})
+		require.Equal(t, 1, runs, "%+v", c)
+		require.Equal(t, before+1, f.done(t), "the server had done it")
+		_, unknown := errors.AsType[*txn.CommitUnknownError](err)
+		require.Equal(t, c.unknown, unknown, "%+v: %v", c, err)
+		if !unknown {
+			require.NoError(t, err)
+		}
 	}
 }

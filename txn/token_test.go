@@ -465,25 +465,29 @@ func TestLateCommitOfAnAttemptThatWasGivenUp(t *testing.T) {
 		for _, way := range []string{"statement", "queued", "undone savepoint first"} {
 			t.Run(level.String()+"/"+way, func(t *testing.T) {
 				r := newRelay(t, f.AppURL())
-				release, late := make(chan struct{}), make(chan struct{})
 				d := r.open(t, f.AppURL(), txn.Config{ResolveTimeout: time.Second})
 				opts := txn.Options{Isolation: level, IdempotencyKey: t.Name(), MaxAttempts: 1}
-				err := txn.WithTx(t.Context(), d, opts, func(ctx context.Context, tx *txn.Tx) error {
-					r.arm(commit, func(l *link) {
-						l.hangUp()
-						go func() {
-							defer close(late)
-							<-release
-							l.forward()
-							l.end()
-						}()
+				release := make(chan struct{})
+				var late sync.WaitGroup
+				late.Add(2)
+				for range 2 { // both come late
+					err := txn.WithTx(t.Context(), d, opts, func(ctx context.Context, tx *txn.Tx) error {
+						r.arm(commit, func(l *link) {
+							l.hangUp()
+							go func() {
+								defer late.Done()
+								<-release
+								l.forward()
+								l.end()
+							}()
+						})
+						return works[way](ctx, tx)
 					})
-					return works[way](ctx, tx)
-				})
-				require.True(t, txn.IsRetryable(err), "%v", err)
-				require.NotContains(t, f.claimed(t), t.Name())
+					require.True(t, txn.IsRetryable(err), "%v", err)
+					require.NotContains(t, f.claimed(t), t.Name())
+				}
 				close(release)
-				<-late
+				late.Wait()
 				require.NotContains(t, f.claimed(t), t.Name(), "not committed is final")
 				before := f.done(t)
 				require.NoError(t, txn.WithTx(t.Context(), f.db, opts, works[way]), "the key is free for another attempt")
