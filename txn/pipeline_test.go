@@ -765,14 +765,14 @@ func TestAnswersNotReadAreNotTakenForOthers(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newCutter(t, f.db.Pool().Config())
-			d := openConfig(t, p.config(f.db.Pool().Config()))
+			p := txntest.NewProxy(t, f.AppURL())
+			d := open(t, p.URL(), txn.Config{})
 			work := func(key, body string, fn func(*testing.T, context.Context, *txn.Tx)) error {
 				opts := txn.Options{IdempotencyKey: key, Isolation: txn.RepeatableRead}
 				return txn.WithTx(t.Context(), d, opts, func(ctx context.Context, tx *txn.Tx) error {
 					fn(t, ctx, tx)
 					if key == "" {
-						p.arm(commit, true)
+						p.Arm(txntest.Fault{SQL: "^commit", Answer: true, Do: txntest.Cut{}})
 					}
 					return write(ctx, tx, body)
 				})

@@ -539,24 +539,26 @@ func TestQueueOutlivesAContext(t *testing.T) {
 // turns out to have been executed.
 func TestQueuedAnswerLostWithCommit(t *testing.T) {
 	f := setup(t, txn.Config{})
-	for name, after := range map[string]bool{"committed": true, "not": false} {
+	for name, committed := range map[string]bool{"committed": true, "not": false} {
 		t.Run(name, func(t *testing.T) {
-			p := newCutter(t, f.db.Pool().Config())
-			d := openConfig(t, p.config(f.db.Pool().Config()))
+			p := txntest.NewProxy(t, f.AppURL())
+			d := open(t, p.URL(), txn.Config{})
+			var fault *txntest.Armed
 			var queued *txn.Pending[pgconn.CommandTag]
 			err := txn.WithTx(t.Context(), d, txn.Options{MaxAttempts: 1}, func(ctx context.Context, tx *txn.Tx) error {
 				require.NoError(t, write(ctx, tx, name))
 				queued = tx.Queue("update accounts set balance = 0 where id = 1")
-				p.arm("commit", after)
+				fault = p.Arm(txntest.Fault{SQL: "^update accounts", Answer: committed, Do: txntest.Cut{}})
 				return nil
 			})
-			p.settled(t)
-			require.Equal(t, after, err == nil, "%v", err)
+			require.NoError(t, fault.WaitSession(t.Context()))
+			require.Equal(t, committed, err == nil, "%v", err)
 			_, err = queued.Value()
 			answer, ok := errors.AsType[*txn.QueuedError](err)
 			require.True(t, ok, "%v", err)
 			require.Equal(t, "update accounts set balance = 0 where id = 1", answer.Query)
-			require.Equal(t, !after, txn.IsRetryable(err), "%v", err)
+			require.Equal(t, !committed, txn.IsRetryable(err), "%v", err)
+			require.Equal(t, committed, len(f.notes(t)) == 1)
 			f.empty(t)
 		})
 	}
