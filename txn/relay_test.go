@@ -93,10 +93,16 @@ func (r *relay) url(t *testing.T, dsn string) string {
 // open is a DB by way of the relay.
 func (r *relay) open(t *testing.T, dsn string, cfg txn.Config) *txn.DB {
 	t.Helper()
-	pc, err := pgxpool.ParseConfig(r.url(t, dsn))
+	return openConfig(t, poolConfig(t, r.url(t, dsn)), cfg)
+}
+
+// poolConfig is what Open would make of the URL.
+func poolConfig(t *testing.T, url string) *pgxpool.Config {
+	t.Helper()
+	cfg, err := pgxpool.ParseConfig(url)
 	require.NoError(t, err)
-	txn.ConfigurePool(pc)
-	return openConfig(t, pc, cfg)
+	txn.ConfigurePool(cfg)
+	return cfg
 }
 
 // arm has strike decide about the next message with the text.

@@ -115,7 +115,7 @@ func (d *DB) affordable(t *transaction, err error) bool {
 // delay is full jitter: contenders that failed together come back apart.
 func (d *DB) delay(attempt int) time.Duration {
 	most := d.cfg.MaxDelay
-	if shift := min(attempt-1, 62); d.cfg.BaseDelay <= most>>shift {
+	if shift := min(attempt-1, 63); d.cfg.BaseDelay <= most>>shift {
 		most = d.cfg.BaseDelay << shift
 	}
 	return rand.N(most + 1)

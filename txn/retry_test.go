@@ -5,19 +5,24 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/txn"
 )
 
-// Rule: what is retried, by SQLSTATE.
+// Rule: what is retried, by SQLSTATE, wherever in the transaction it comes from and whatever
+// the function makes of it.
 func TestRetryBySQLState(t *testing.T) {
 	f := setup(t, txn.Config{BaseDelay: time.Nanosecond})
+	f.failAtCommit(t)
 	also := []string{"23505", "23P01", "55P03", "P0001"}
 	for _, c := range []struct {
 		code       string
@@ -25,7 +30,7 @@ func TestRetryBySQLState(t *testing.T) {
 	}{
 		{"40001", 3, 3}, {"40P01", 3, 3},
 		{"23505", 1, 3}, {"23P01", 1, 3}, {"55P03", 1, 3}, {"P0001", 1, 3},
-		{"53200", 3, 3}, {"53300", 3, 3}, {"57P01", 3, 3}, {"57P02", 3, 3}, {"57P03", 3, 3},
+		{"53000", 3, 3}, {"53100", 3, 3}, {"53200", 3, 3}, {"53300", 3, 3}, {"53400", 3, 3}, {"57P01", 3, 3}, {"57P02", 3, 3}, {"57P03", 3, 3},
 		{"57014", 1, 1}, {"25P03", 1, 1}, {"25P04", 1, 1}, {"57P05", 1, 1},
 		{"42601", 1, 1}, {"23514", 1, 1}, {"0A000", 1, 1}, {"08006", 1, 1},
 	} {
@@ -46,6 +51,31 @@ func TestRetryBySQLState(t *testing.T) {
 				"joined": func(ctx context.Context, tx *txn.Tx, code string) error {
 					return txn.WithTx(ctx, tx, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error { return fail(ctx, tx, code) })
 				},
+				"queued, with COMMIT": func(_ context.Context, tx *txn.Tx, code string) error {
+					tx.Queue("select fail($1)", code)
+					return nil
+				},
+				"queued, with a statement": func(ctx context.Context, tx *txn.Tx, code string) error {
+					tx.Queue("select fail($1)", code)
+					_, err := tx.Exec(ctx, "select 1")
+					return err
+				},
+				"queued, swallowed": func(ctx context.Context, tx *txn.Tx, code string) error {
+					tx.Queue("select fail($1)", code)
+					_ = tx.Flush(ctx)
+					return nil
+				},
+				"hidden, queued": func(_ context.Context, tx *txn.Tx, code string) error {
+					tx.Queue("select fail($1)", code).OnError(func(error) error { return errBusiness })
+					return nil
+				},
+				"at COMMIT": func(ctx context.Context, tx *txn.Tx, code string) error {
+					return write(ctx, tx, "fail "+code)
+				},
+				"at COMMIT, queued": func(_ context.Context, tx *txn.Tx, code string) error {
+					tx.Queue("insert into notes (body) values ($1)", "fail "+code)
+					return nil
+				},
 			} {
 				t.Run(c.code+"/"+name+"/"+way, func(t *testing.T) {
 					runs := 0
@@ -61,7 +91,9 @@ func TestRetryBySQLState(t *testing.T) {
 						want = c.also
 					}
 					require.Equal(t, want, runs)
-					if way != "hidden" {
+					if strings.HasPrefix(way, "hidden") {
+						require.ErrorIs(t, err, errBusiness)
+					} else {
 						require.Equal(t, c.code, txn.SQLState(err))
 					}
 					exhausted, ok := errors.AsType[*txn.RetriesExhaustedError](err)
@@ -72,6 +104,44 @@ func TestRetryBySQLState(t *testing.T) {
 				})
 			}
 		}
+	}
+	require.Empty(t, f.notes(t))
+}
+
+// Who asks for it is told that it cannot be.
+func TestLimitsAreNotRetried(t *testing.T) {
+	f := setup(t, txn.Config{})
+	nothing := func(context.Context, *txn.Tx) error { return nil }
+	for _, code := range []string{"57014", "25P03", "25P04", "57P05"} {
+		opts := txn.Options{RetryAlso: []string{"23505", code}}
+		require.ErrorAs(t, txn.WithTx(t.Context(), f.db, opts, nothing), new(*txn.OptionsError), code)
+		require.ErrorAs(t, txn.WithTx(t.Context(), f.db, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+			return txn.WithTx(ctx, tx, opts, nothing)
+		}), new(*txn.OptionsError), code)
+		d := txn.New(f.db.Pool(), txn.Config{Options: opts})
+		require.ErrorAs(t, txn.WithTx(t.Context(), d, txn.Options{}, nothing), new(*txn.OptionsError), code)
+	}
+}
+
+// A transaction that was idle for too long is ended by the server, with its connection. That
+// is no lost connection like others.
+func TestIdleTimeoutIsNotRetried(t *testing.T) {
+	f := setup(t, txn.Config{})
+	admin := f.Admin(t)
+	for _, moment := range []string{"between statements", "before the commit"} {
+		runs := 0
+		err := txn.WithTx(t.Context(), f.db, txn.Options{IdleTimeout: 20 * time.Millisecond}, func(ctx context.Context, tx *txn.Tx) error {
+			runs++
+			require.NoError(t, write(ctx, tx, moment))
+			await(t, admin, "select not exists (select from pg_stat_activity where datname = current_database() and state = 'idle in transaction')")
+			if moment == "between statements" {
+				return write(ctx, tx, "b")
+			}
+			return nil
+		})
+		require.Equal(t, "25P03", txn.SQLState(err), moment)
+		require.Equal(t, 1, runs)
+		require.False(t, txn.IsRetryable(err))
 	}
 	require.Empty(t, f.notes(t))
 }
@@ -251,6 +321,56 @@ func TestDeadPooledConnectionsAreReplaced(t *testing.T) {
 	require.Equal(t, 1, runs)
 }
 
+// While nobody answers, a call does not wait for what will not come: once the budget is used
+// up, each makes one attempt.
+func TestStoppedServer(t *testing.T) {
+	t.Parallel()
+	server := ownServer(t, nil)
+	d := openConfig(t, poolConfig(t, server.AppURL("postgres")), txn.Config{BaseDelay: time.Nanosecond})
+	call := func(runs *atomic.Int64) error {
+		return txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+			runs.Add(1)
+			_, err := tx.Exec(ctx, "select 1")
+			return err
+		})
+	}
+	var before, during atomic.Int64
+	require.NoError(t, call(&before))
+	require.NoError(t, server.Stop())
+	for range 10 {
+		err := call(&before)
+		require.Error(t, err)
+		require.True(t, txn.IsRetryable(err), "%v", err)
+	}
+	require.Greater(t, before.Load(), int64(11), "some were made again at first")
+	const callers = 100
+	var all sync.WaitGroup
+	for range callers {
+		all.Go(func() {
+			if err := call(&during); !txn.IsRetryable(err) {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	require.LessOrEqual(t, during.Load(), int64(callers*11/10))
+	require.Zero(t, d.Pool().Stat().AcquiredConns())
+}
+
+// A context that ends during the pause ends the call, with the reason why it failed.
+func TestContextEndsBetweenAttempts(t *testing.T) {
+	f := setup(t, txn.Config{BaseDelay: 1000 * time.Hour, MaxDelay: 1000 * time.Hour})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	runs := 0
+	err := txn.WithTx(ctx, f.db, txn.Options{OnRetry: func(context.Context, txn.Retry) { cancel() }}, func(ctx context.Context, tx *txn.Tx) error {
+		runs++
+		return fail(ctx, tx, "40001")
+	})
+	require.Equal(t, "40001", txn.SQLState(err))
+	require.Equal(t, 1, runs)
+}
+
 // Outages draw on a budget that all callers share: when most calls fail, nearly none is
 // repeated.
 func TestOutagesAreRetriedWithinTheBudget(t *testing.T) {
@@ -305,6 +425,15 @@ func TestIsRetryable(t *testing.T) {
 	require.False(t, txn.IsRetryable(nil))
 	require.False(t, txn.IsRetryable(errBusiness))
 	require.False(t, txn.IsRetryable(pgx.ErrNoRows))
-	unknown := &txn.CommitUnknownError{Err: errors.New("EOF")}
-	require.False(t, txn.IsRetryable(fmt.Errorf("deep: %w", unknown)))
+	conflict := &pgconn.PgError{Code: "40001"}
+	require.True(t, txn.IsRetryable(fmt.Errorf("deep: %w", conflict)))
+	require.True(t, txn.IsRetryable(&txn.RetriesExhaustedError{Err: conflict}))
+	require.True(t, txn.IsRetryable(&txn.QueuedError{Err: conflict}))
+	for _, committed := range []error{
+		&txn.CommitUnknownError{Err: conflict}, &txn.HookError{Err: conflict},
+		errors.Join(conflict, txn.ErrAlreadyCommitted), errors.Join(conflict, &txn.CommitUnknownError{Err: errBusiness}),
+	} {
+		require.False(t, txn.IsRetryable(committed))
+		require.False(t, txn.IsRetryable(fmt.Errorf("deep: %w", committed)))
+	}
 }
