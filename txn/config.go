@@ -64,7 +64,9 @@ type Config struct {
 	WarnAfter time.Duration
 
 	// Pooler says that a connection pooler such as PgBouncer stands between the pool and
-	// the server. Open then leaves out what needs the server itself: cancel requests.
+	// the server. Open then leaves out what needs the server itself: cancel requests. And what
+	// looks like an error of the server's that ended the connection is not taken for proof
+	// that COMMIT was not executed: a pooler that lost its server sends the like.
 	Pooler bool
 }
 

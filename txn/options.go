@@ -144,7 +144,8 @@ type Options struct {
 	IdempotencyKey string
 
 	// Fingerprint says what the work is, a hash of the request for instance: a key that comes
-	// back with another one is ErrKeyReused. Only with IdempotencyKey.
+	// back with another one, or was first used without, is ErrKeyReused. A call without one
+	// does not compare. Only with IdempotencyKey.
 	Fingerprint string
 
 	// MaxAttempts is how often the function may run. Default: Config.Options.MaxAttempts,

@@ -53,7 +53,8 @@ const (
 	// to it that this one cannot be. It waits for a transaction in progress that claims the key.
 	voidSQL = `insert into interlock.commit_token as t (key, voided) values ($1, array[$2])
 		on conflict (key) do update
-		set voided = case when t.attempt = $2 then t.voided else array_append(array_remove(t.voided, $2), $2) end
+		set voided = case when t.attempt = $2 then t.voided else array_append(array_remove(t.voided, $2), $2) end,
+			created_at = case when t.attempt is null then now() else t.created_at end
 		returning coalesce(t.attempt, ''), t.fingerprint`
 
 	fingerprintSQL = "select fingerprint from interlock.commit_token where key = $1 and attempt is not null"
@@ -129,15 +130,20 @@ func taken(err error) bool {
 // alreadyCommitted asks what the key that was taken was for. It is called after the
 // rollback.
 func (t *transaction) alreadyCommitted() error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), t.db.cfg.ResolveTimeout)
-	defer cancel()
 	name := subject(t.opts.Label)
 	if t.token.fingerprint == "" {
 		return fmt.Errorf("%s: %w", name, ErrAlreadyCommitted)
 	}
+	if t.lost {
+		return t.lostAfterAll(pgconn.ErrConnClosed)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), t.db.cfg.ResolveTimeout)
+	defer cancel()
 	var fingerprint string
 	err := t.conn.QueryRow(ctx, fingerprintSQL, t.token.key).Scan(&fingerprint)
 	switch {
+	case err != nil && t.conn.IsClosed():
+		return t.lostAfterAll(err)
 	case errors.Is(err, pgx.ErrNoRows): // voided: this attempt was given up elsewhere
 		return fmt.Errorf("%s: %w", name, errKeyTaken)
 	case err != nil:
@@ -146,6 +152,14 @@ func (t *transaction) alreadyCommitted() error {
 		return fmt.Errorf("%s: %w", name, ErrKeyReused)
 	}
 	return fmt.Errorf("%s: %w", name, ErrAlreadyCommitted)
+}
+
+// lostAfterAll is said of a key that is taken, if the connection was lost before it could be
+// told for what: another attempt finds that out.
+func (t *transaction) lostAfterAll(err error) error {
+	t.lost = true
+	t.doom, t.cause = nil, nil
+	return &lostError{err}
 }
 
 // DeleteCommitTokens deletes the rows that idempotency keys left longer ago than age, in

@@ -230,6 +230,26 @@ func TestTakenKeyComesBeforeTheFirstStatement(t *testing.T) {
 	require.Equal(t, []bool{false}, column[bool](t, f.Admin(t), "select is_called from executed"))
 }
 
+// The key is taken, and then the connection is lost before it is known for what.
+func TestConnectionLostWithATakenKey(t *testing.T) {
+	f := keyed(t, txn.Config{})
+	for _, level := range levels {
+		for _, text := range []string{"rollback\x00", "select fingerprint"} {
+			for fingerprint, want := range map[string]error{"": txn.ErrAlreadyCommitted, "x": txn.ErrAlreadyCommitted, "y": txn.ErrKeyReused} {
+				opts := txn.Options{Isolation: level, IdempotencyKey: fmt.Sprintf("%s %q %s", level, text, fingerprint), Fingerprint: "x"}
+				require.NoError(t, txn.WithTx(t.Context(), f.db, opts, works["statement"]))
+				before := f.done(t)
+				r := newRelay(t, f.AppURL())
+				d := r.open(t, f.AppURL(), txn.Config{BaseDelay: time.Nanosecond})
+				opts.Fingerprint = fingerprint
+				r.arm(text, cutBefore)
+				require.ErrorIs(t, txn.WithTx(t.Context(), d, opts, works["statement"]), want)
+				require.Equal(t, before, f.done(t))
+			}
+		}
+	}
+}
+
 // A function that sends nothing has done its work, too: whatever that was, it is not to be
 // done again.
 func TestKeyOfAFunctionThatSendsNothing(t *testing.T) {

@@ -169,7 +169,7 @@ func (t *transaction) end(err error, s *scope) error {
 		t.abandon(0)
 		t.rollback()
 	}
-	if t.doom == errKeyTaken && !t.lost {
+	if t.doom == errKeyTaken {
 		return t.alreadyCommitted()
 	}
 	return err
