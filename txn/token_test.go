@@ -234,9 +234,9 @@ func TestTakenKeyComesBeforeTheFirstStatement(t *testing.T) {
 func TestConnectionLostWithATakenKey(t *testing.T) {
 	f := keyed(t, txn.Config{})
 	for _, level := range levels {
-		for _, text := range []string{"rollback\x00", "select fingerprint"} {
+		for i, text := range []string{"rollback\x00", "select fingerprint"} {
 			for fingerprint, want := range map[string]error{"": txn.ErrAlreadyCommitted, "x": txn.ErrAlreadyCommitted, "y": txn.ErrKeyReused} {
-				opts := txn.Options{Isolation: level, IdempotencyKey: fmt.Sprintf("%s %q %s", level, text, fingerprint), Fingerprint: "x"}
+				opts := txn.Options{Isolation: level, IdempotencyKey: fmt.Sprint(level, i, fingerprint), Fingerprint: "x"}
 				require.NoError(t, txn.WithTx(t.Context(), f.db, opts, works["statement"]))
 				before := f.done(t)
 				r := newRelay(t, f.AppURL())
