@@ -25,6 +25,7 @@ type relay struct {
 	target    string
 	text      string // armed if not empty
 	strike    func(*link)
+	nth       int           // messages until it strikes, whatever they say; 0: not
 	gate      chan struct{} // new connections wait until it is closed; nil: they do not
 	swallows  int           // so many new connections are never answered
 	done      chan struct{} // closed at the test's end
@@ -111,6 +112,18 @@ func (r *relay) arm(text string, strike func(*link)) {
 	r.text, r.strike = text, strike
 }
 
+// armNth has strike decide about the nth message from now on; struck says whether it did.
+func (r *relay) armNth(nth int, strike func(*link)) (struck func() bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.nth, r.strike = nth, strike
+	return func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.nth <= 0
+	}
+}
+
 // shut makes new connections wait until open is called.
 func (r *relay) shut() (open func()) {
 	gate := make(chan struct{})
@@ -153,6 +166,11 @@ func (r *relay) connections() int {
 func (r *relay) armed(chunk []byte) func(*link) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.nth > 0 {
+		if r.nth--; r.nth == 0 {
+			return r.strike
+		}
+	}
 	if r.text == "" || !bytes.Contains(chunk, []byte(r.text)) {
 		return nil
 	}

@@ -116,6 +116,45 @@ func TestLostCommitByXID(t *testing.T) {
 	}
 }
 
+// The connection is cut around each message of a transaction in turn. Nothing is lost,
+// nothing done twice, and nothing stays unknown.
+func TestConnectionCutAnywhere(t *testing.T) {
+	f := setup(t, txn.Config{})
+	transfer := func(ctx context.Context, tx *txn.Tx) error {
+		for _, id := range []int{1, 2} {
+			if err := tx.QueryRow(ctx, "select balance from accounts where id = $1 for no key update", id).Scan(new(int64)); err != nil {
+				return err
+			}
+		}
+		if err := tx.Savepoint(ctx, func(ctx context.Context, tx *txn.Tx) error {
+			_, err := tx.Exec(ctx, "update accounts set balance = balance - $1 where id = $2", 1, 1)
+			return err
+		}); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, "update accounts set balance = balance + $1 where id = $2", 1, 2)
+		return err
+	}
+	calls, points := int64(0), 0
+	for name, strike := range map[string]func(*link){"before": cutBefore, "after": cutAfter, "answer": dropAnswer} {
+		for nth := 1; ; nth++ {
+			r := newRelay(t, f.AppURL())
+			d := r.open(t, f.AppURL(), txn.Config{BaseDelay: time.Nanosecond})
+			struck := r.armNth(nth, strike)
+			require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, transfer), "%s message %d", name, nth)
+			calls++
+			require.Equal(t, calls, f.done(t), "%s message %d", name, nth)
+			released(t, d)
+			if !struck() {
+				break
+			}
+			points++
+		}
+	}
+	require.Greater(t, points, 3*6, "the startup, preparations, statements and COMMIT")
+	require.EqualValues(t, []int64{4000}, column[int64](t, f.db.Pool(), "select sum(balance)::bigint from accounts"))
+}
+
 // The question is asked on a connection of its own, made as the pool makes them: the pool's
 // may all be in use. Time zones and their like do not matter.
 func TestQuestionsConnection(t *testing.T) {
