@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/txn"
-	"github.com/interlock-go/interlock/txn/txntest"
+	"github.com/interlock-go/interlock/txn/txntest/faultproxy"
 )
 
 // The connection is cut before and after each message of a transfer, on both sides. Nothing
@@ -88,14 +88,14 @@ func TestCutPoints(t *testing.T) {
 			d, p := throughProxy(t, f, pgx.QueryExecModeCacheStatement, cfg)
 			require.NoError(t, w.transfer(t.Context(), d, "warm"))
 			var total tally
-			for _, from := range []txntest.Source{txntest.Client, txntest.Server} {
-				for _, cut := range []txntest.Cut{{}, {After: true}, {Reset: true}} {
+			for _, from := range []faultproxy.Source{faultproxy.Client, faultproxy.Server} {
+				for _, cut := range []faultproxy.Cut{{}, {After: true}, {Reset: true}} {
 					for n := 1; ; n++ {
 						request := fmt.Sprintf("%d %+v %d", from, cut, n)
 						// The connection after the last cut is warm again, and no budget is spent.
 						d := txn.New(d.Pool(), cfg)
 						require.NoError(t, w.transfer(t.Context(), d, request+" before"))
-						armed := p.Arm(txntest.Fault{From: from, Nth: n, Do: cut})
+						armed := p.Arm(faultproxy.Fault{From: from, Nth: n, Do: cut})
 						err := w.transfer(t.Context(), d, request)
 						armed.Disarm()
 						f.settled(t)

@@ -23,6 +23,7 @@ import (
 
 	"github.com/interlock-go/interlock/txn"
 	"github.com/interlock-go/interlock/txn/txntest"
+	"github.com/interlock-go/interlock/txn/txntest/faultproxy"
 	"github.com/interlock-go/interlock/txn/txntest/pgserver"
 )
 
@@ -772,7 +773,7 @@ func TestAnswersNotReadAreNotTakenForOthers(t *testing.T) {
 				return txn.WithTx(t.Context(), d, opts, func(ctx context.Context, tx *txn.Tx) error {
 					fn(t, ctx, tx)
 					if key == "" {
-						p.Arm(txntest.Fault{SQL: "^commit", Answer: true, Do: txntest.Cut{}})
+						p.Arm(faultproxy.Fault{SQL: "^commit", Answer: true, Do: faultproxy.Cut{}})
 					}
 					return write(ctx, tx, body)
 				})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/interlock-go/interlock/txn"
 	"github.com/interlock-go/interlock/txn/txntest"
+	"github.com/interlock-go/interlock/txn/txntest/faultproxy"
 )
 
 // Rule: a queued statement is executed, in its place, or the transaction is not committed.
@@ -543,12 +544,12 @@ func TestQueuedAnswerLostWithCommit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := txntest.NewProxy(t, f.AppURL())
 			d := open(t, p.URL(), txn.Config{})
-			var fault *txntest.Armed
+			var fault *faultproxy.Armed
 			var queued *txn.Pending[pgconn.CommandTag]
 			err := txn.WithTx(t.Context(), d, txn.Options{MaxAttempts: 1}, func(ctx context.Context, tx *txn.Tx) error {
 				require.NoError(t, write(ctx, tx, name))
 				queued = tx.Queue("update accounts set balance = 0 where id = 1")
-				fault = p.Arm(txntest.Fault{SQL: "^update accounts", Answer: committed, Do: txntest.Cut{}})
+				fault = p.Arm(faultproxy.Fault{SQL: "^update accounts", Answer: committed, Do: faultproxy.Cut{}})
 				return nil
 			})
 			require.NoError(t, fault.WaitSession(t.Context()))

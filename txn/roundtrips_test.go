@@ -13,6 +13,7 @@ import (
 
 	"github.com/interlock-go/interlock/txn"
 	"github.com/interlock-go/interlock/txn/txntest"
+	"github.com/interlock-go/interlock/txn/txntest/faultproxy"
 )
 
 // Rule: as few round trips as the logic allows. They are counted on the wire, warm and cold,
@@ -215,7 +216,7 @@ var shapes = []shape{
 }
 
 // throughProxy is a DB on a pool of one connection by way of a proxy.
-func throughProxy(t *testing.T, f *fixture, mode pgx.QueryExecMode, cfg txn.Config) (*txn.DB, *txntest.Proxy) {
+func throughProxy(t *testing.T, f *fixture, mode pgx.QueryExecMode, cfg txn.Config) (*txn.DB, *faultproxy.Proxy) {
 	t.Helper()
 	p := txntest.NewProxy(t, f.AppURL())
 	pc, err := pgxpool.ParseConfig(p.URL())

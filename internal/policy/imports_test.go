@@ -25,11 +25,12 @@ import (
 const policy = `
 	# The library. Applications import it, so it asks for pgx alone.
 
-	txn                   : pgx, txn/internal/seam | txn/sqlcbind, txn/txntest, txn/txntest/pgserver
-	txn/internal/seam     :
-	txn/sqlcbind          : pgx, txn, txn/internal/seam
-	txn/txntest           : pgx, txn, txn/internal/seam, txn/txntest/pgserver, testify, testing
-	txn/txntest/pgserver  : pgx
+	txn                     : pgx, txn/internal/seam | txn/sqlcbind, txn/txntest, txn/txntest/*
+	txn/internal/seam       :
+	txn/sqlcbind            : pgx, txn, txn/internal/seam
+	txn/txntest             : pgx, txn, txn/internal/seam, txn/txntest/*, testify, testing
+	txn/txntest/faultproxy  : pgx | txn/txntest, txn/txntest/pgserver
+	txn/txntest/pgserver    : pgx
 
 	# The reference application. Only the generated package sees what binds queries to
 	# handles, and what sqlc wrote. Services have no pgx, and do not import one another.
@@ -39,13 +40,13 @@ const policy = `
 	db                    : pgx, txn, txn/sqlcbind, db/internal/sqlcgen, db/money
 	db/internal/sqlcgen   : pgx, uuid, decimal, db/money
 	db/money              :
-	service/*             : txn, db, db/money | pgx, txn/txntest, txn/txntest/pgserver, internal/testschema
+	service/*             : txn, db, db/money | pgx, txn/txntest, txn/txntest/*, internal/testschema
 
 	# The command, which puts everything together.
 
 	cmd/interlock         : internal/cli
-	internal/cli          : pgx, goose, cobra, txn, txn/txntest/pgserver, schema, db, db/money,
-	                        service/* | txn/txntest, internal/testschema
+	internal/cli          : pgx, goose, cobra, txn, txn/txntest/faultproxy, txn/txntest/pgserver,
+	                        schema, db, db/money, service/* | txn/txntest, internal/testschema
 
 	# The generator. It knows neither the schema nor the library, which only the text that it
 	# writes names. Of parse_cgo.go and parse_nocgo.go a build has one.

@@ -45,8 +45,8 @@
 //
 // # Round trips and faults
 //
-// A [Proxy] in front of the database counts what passes, makes it take longer, and does one
-// wrong thing at one message of the protocol, each time at the same:
+// [NewProxy] puts a proxy in front of the database, which counts what passes, makes it take
+// longer, and breaks a connection where a [faultproxy.Fault] says:
 //
 //	proxy := txntest.NewProxy(t, database.AppURL())
 //	db, err := txn.Open(ctx, proxy.URL(), txn.Config{})
@@ -55,25 +55,10 @@
 //	transfer(ctx, db)
 //	require.Equal(t, 2, proxy.RoundTrips())
 //
-//	cut := proxy.Arm(txntest.Fault{SQL: "^commit", Answer: true, Do: txntest.Cut{}})
+//	cut := proxy.Arm(faultproxy.Fault{SQL: "^commit", Answer: true, Do: faultproxy.Cut{}})
 //	err = transfer(ctx, db)                     // committed, but the answer was lost
 //	require.NoError(t, cut.WaitSession(ctx))    // the server has done what it was going to do
 //
-// [Fault] says where, and its Do what: [Cut], [Hold], [BlackHole] or [Fail]. Every place there
-// is, one after the other, is reached by counting until the fault no longer happens:
-//
-//	for n := 1; ; n++ {
-//		cut := proxy.Arm(txntest.Fault{From: txntest.Server, Nth: n, Do: txntest.Cut{After: true}})
-//		err := transfer(ctx, db)
-//		if cut.Fired() == 0 {
-//			cut.Disarm()
-//			break
-//		}
-//		… // nil means committed; an error means not, or says what is known
-//	}
-//
-// pgx sends a cancel request when it finds a connection broken, and so may cancel a COMMIT that
-// the server has got and not done. Where that must not happen, lose the cancel requests:
-//
-//	proxy.Arm(txntest.Fault{From: txntest.Canceler, Every: true, Do: txntest.Cut{}})
+// What else can go wrong, and where, is in the documentation of package faultproxy. It is a
+// package of its own so that programs, which must not link package testing, have it too.
 package txntest

@@ -1,4 +1,4 @@
-package txntest
+package faultproxy
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A Fault says at which message something goes wrong, and what. The message is the Nth, from
@@ -168,7 +169,7 @@ func (f *Fault) contradiction() string {
 // the next.
 func (p *Proxy) Arm(f Fault) *Armed {
 	if wrong := f.contradiction(); wrong != "" {
-		panic("txntest: fault: " + wrong)
+		panic("faultproxy: " + wrong)
 	}
 	a := &Armed{p: p, fault: f, first: make(chan struct{}), release: make(chan struct{})}
 	if f.SQL != "" {
@@ -212,6 +213,9 @@ func (a *Armed) Fired() int {
 	return a.fired
 }
 
+// patience is how long Wait and WaitSession wait.
+const patience = 10 * time.Second
+
 // Wait returns nil when the fault has happened: when what came before it has been passed on
 // and the connection is cut, held, or, after Fail, the server has got the failing statement
 // or, with Fatal, the client the error. It returns an error, which wraps the context's, when
@@ -223,7 +227,7 @@ func (a *Armed) Wait(ctx context.Context) error {
 	case <-a.first:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("txntest: %s did not happen: %w", a, ctx.Err())
+		return fmt.Errorf("faultproxy: %s did not happen: %w", a, ctx.Err())
 	}
 }
 
@@ -242,7 +246,7 @@ func (a *Armed) WaitSession(ctx context.Context) error {
 	r := a.session
 	a.p.mu.Unlock()
 	if r == nil {
-		return fmt.Errorf("txntest: %s: a cancel request has no session", a)
+		return fmt.Errorf("faultproxy: %s: a cancel request has no session", a)
 	}
 	select {
 	case <-r.ended:
@@ -256,9 +260,9 @@ func (a *Armed) WaitSession(ctx context.Context) error {
 	default:
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("txntest: %s: the session has not ended: %w", a, ctx.Err())
+		return fmt.Errorf("faultproxy: %s: the session has not ended: %w", a, ctx.Err())
 	}
-	return fmt.Errorf("txntest: %s: the proxy left the session first", a)
+	return fmt.Errorf("faultproxy: %s: the proxy left the session first", a)
 }
 
 // Release passes on what a Hold or BlackHole holds back, in order, and disarms the fault.

@@ -1,4 +1,4 @@
-package txntest_test
+package faultproxy_test
 
 import (
 	"bytes"
@@ -32,12 +32,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/txn/txntest"
+	"github.com/interlock-go/interlock/txn/txntest/faultproxy"
 )
 
 // proxied is a test's database, a proxy in front of it, and a connection through that.
 type proxied struct {
 	*txntest.Database
-	proxy *txntest.Proxy
+	proxy *faultproxy.Proxy
 	conn  *pgx.Conn
 }
 
@@ -93,6 +94,13 @@ func simple(t *testing.T, c *pgx.Conn, statements ...string) {
 		_, err := c.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol)
 		require.NoError(t, err, sql)
 	}
+}
+
+func sqlState(err error) string {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pgErr.Code
+	}
+	return ""
 }
 
 func batchOf(statements ...string) *pgx.Batch {
@@ -236,7 +244,7 @@ func TestRoundTrips(t *testing.T) {
 			}
 			require.Equal(t, 1, p.proxy.Stats().Connections)
 			p.proxy.Reset()
-			require.Equal(t, txntest.ProxyStats{}, p.proxy.Stats())
+			require.Equal(t, faultproxy.Stats{}, p.proxy.Stats())
 			c.run(t, p.conn)
 			stats := p.proxy.Stats()
 			require.Equal(t, c.trips, stats.RoundTrips, "round trips: %+v", stats)
@@ -264,7 +272,7 @@ func TestMessagesAreCounted(t *testing.T) {
 	p := newProxied(t)
 	p.proxy.Reset()
 	simple(t, p.conn, "begin", "select balance from accounts", "commit")
-	require.Equal(t, txntest.ProxyStats{
+	require.Equal(t, faultproxy.Stats{
 		RoundTrips: 3, Syncs: 3,
 		ClientMessages: 3,         // Query each
 		ServerMessages: 2 + 5 + 2, // CommandComplete and ReadyForQuery; for the query also its description and two rows
@@ -272,7 +280,7 @@ func TestMessagesAreCounted(t *testing.T) {
 	p.proxy.Reset()
 	_, err := p.conn.Exec(t.Context(), "select $1::int", pgx.QueryExecModeExec, 1)
 	require.NoError(t, err)
-	require.Equal(t, txntest.ProxyStats{
+	require.Equal(t, faultproxy.Stats{
 		RoundTrips: 1, Syncs: 1,
 		ClientMessages: 5, // Parse, Bind, Describe, Execute, Sync
 		ServerMessages: 6, // ParseComplete, BindComplete, RowDescription, DataRow, CommandComplete, ReadyForQuery
@@ -623,7 +631,7 @@ func TestConnectionStrings(t *testing.T) {
 			require.Equal(t, "127.0.0.1", cfg.Host)
 		})
 	}
-	_, err := txntest.StartProxy(t.Context(), "postgres://me:secret@host:no-port/")
+	_, err := faultproxy.Start(t.Context(), "postgres://me:secret@host:no-port/")
 	require.Error(t, err)
 	require.NotContains(t, err.Error(), "secret")
 }
@@ -645,7 +653,7 @@ func TestServerWithTLS(t *testing.T) {
 		var n int
 		require.NoError(t, c.QueryRow(t.Context(), "select length($1::text)", text).Scan(&n))
 		require.Equal(t, 1<<20, n)
-		cut := proxy.Arm(txntest.Fault{SQL: "^select", Do: txntest.Cut{}})
+		cut := proxy.Arm(faultproxy.Fault{SQL: "^select", Do: faultproxy.Cut{}})
 		_, err = c.Exec(t.Context(), "select 1")
 		require.Error(t, err)
 		require.NoError(t, cut.WaitSession(t.Context()))
@@ -732,7 +740,7 @@ func TestServerOnASocket(t *testing.T) {
 	proxy := txntest.NewProxy(t, fmt.Sprintf("host=%s user=%s password=%s dbname=%s", dir, u.User.Username(), password, strings.TrimPrefix(u.Path, "/")))
 	c, err := pgx.Connect(t.Context(), proxy.URL())
 	require.NoError(t, err)
-	cut := proxy.Arm(txntest.Fault{Do: txntest.Cut{Reset: true}})
+	cut := proxy.Arm(faultproxy.Fault{Do: faultproxy.Cut{Reset: true}})
 	require.Error(t, c.Ping(t.Context()))
 	require.NoError(t, cut.Wait(t.Context()))
 	require.NoError(t, c.Close(t.Context()))
@@ -750,10 +758,10 @@ func TestCloseLeavesNothing(t *testing.T) {
 		require.NoError(t, pprof.Lookup("goroutine").WriteTo(&profile, 1))
 		return strings.Count(profile.String(), label)
 	}
-	var proxy *txntest.Proxy
+	var proxy *faultproxy.Proxy
 	pprof.Do(t.Context(), pprof.Labels("test", label), func(context.Context) {
 		var err error
-		proxy, err = txntest.StartProxy(t.Context(), database.AppURL())
+		proxy, err = faultproxy.Start(t.Context(), database.AppURL())
 		require.NoError(t, err)
 	})
 	proxy.SetDelay(time.Millisecond)
@@ -765,7 +773,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	failed := make(chan error, 10)
 	ping := func(c *pgx.Conn) { failed <- c.Ping(context.WithoutCancel(t.Context())) }
 	var conns []*pgx.Conn
-	strike := func(f txntest.Fault) {
+	strike := func(f faultproxy.Fault) {
 		c := connect()
 		conns = append(conns, c)
 		f.PID = c.PgConn().PID()
@@ -773,7 +781,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 		go ping(c)
 		require.NoError(t, armed.Wait(t.Context()))
 	}
-	cancels := proxy.Arm(txntest.Fault{From: txntest.Canceler, Do: txntest.Hold{}})
+	cancels := proxy.Arm(faultproxy.Fault{From: faultproxy.Canceler, Do: faultproxy.Hold{}})
 	idle := connect()
 	conns = append(conns, idle)
 	go func() { failed <- idle.PgConn().CancelRequest(context.WithoutCancel(t.Context())) }()
@@ -781,13 +789,13 @@ func TestCloseLeavesNothing(t *testing.T) {
 	streaming := rawConn(t, proxy.URL()) // whose client does not read
 	streaming.send(t, &pgproto3.Query{String: "select repeat('x', 10000), generate_series(1, 100000)"})
 	streaming.until(t, &pgproto3.DataRow{})
-	for _, f := range []txntest.Fault{
-		{Do: txntest.Hold{}},
-		{Answer: true, Do: txntest.Hold{}},
-		{Do: txntest.Cut{After: true}},
-		{From: txntest.Server, Do: txntest.Cut{Reset: true}},
-		{Do: txntest.BlackHole{}},
-		{Do: txntest.BlackHole{All: true}},
+	for _, f := range []faultproxy.Fault{
+		{Do: faultproxy.Hold{}},
+		{Answer: true, Do: faultproxy.Hold{}},
+		{Do: faultproxy.Cut{After: true}},
+		{From: faultproxy.Server, Do: faultproxy.Cut{Reset: true}},
+		{Do: faultproxy.BlackHole{}},
+		{Do: faultproxy.BlackHole{All: true}},
 	} {
 		strike(f)
 	}

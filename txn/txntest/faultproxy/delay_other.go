@@ -1,6 +1,6 @@
 //go:build !linux
 
-package txntest
+package faultproxy
 
 import "time"
 

@@ -1,4 +1,4 @@
-package txntest
+package faultproxy
 
 import (
 	"context"
@@ -92,7 +92,7 @@ func readStartup(client net.Conn) ([]byte, error) {
 		}
 		size := binary.BigEndian.Uint32(head)
 		if size < 8 || size > 10000 { // PostgreSQL's own limit
-			return nil, errors.New("txntest: proxy: not a PostgreSQL client")
+			return nil, errors.New("faultproxy: not a PostgreSQL client")
 		}
 		packet := append(head, make([]byte, size-8)...)
 		if _, err := io.ReadFull(client, packet[8:]); err != nil {
@@ -216,7 +216,7 @@ func encrypt(ctx context.Context, c net.Conn, cfg *tls.Config, direct bool) (net
 			return nil, err
 		}
 		if answer[0] != 'S' {
-			return nil, errors.New("txntest: proxy: the server has no TLS")
+			return nil, errors.New("faultproxy: the server has no TLS")
 		}
 	}
 	encrypted := tls.Client(c, cfg)

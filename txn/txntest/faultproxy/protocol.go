@@ -1,4 +1,4 @@
-package txntest
+package faultproxy
 
 import (
 	"bytes"
@@ -307,11 +307,11 @@ func (t *tracker) copy(r *reply) {
 // failing returns the messages that make the server fail in the place of one of the client's,
 // and what is then awaited. The last of them is the one that fails.
 func (f Fail) failing(typ byte, sql string) (data []byte, sent []awaited) {
-	raise := "do $txntest$ begin raise exception using message = 'injected by txntest', errcode = " + literal(f.SQLState)
+	raise := "do $faultproxy$ begin raise exception using message = 'injected by faultproxy', errcode = " + literal(f.SQLState)
 	if f.Constraint != "" {
 		raise += ", constraint = " + literal(f.Constraint)
 	}
-	raise += "; end $txntest$"
+	raise += "; end $faultproxy$"
 	ends := endsTransaction(sql) && strings.IndexByte(runs, typ) >= 0
 	if typ == 'Q' || typ == 'F' {
 		question := awaited{typ: 'Q'}
@@ -337,7 +337,7 @@ func (f Fail) failing(typ byte, sql string) (data []byte, sent []awaited) {
 func (f Fail) fatal() []byte {
 	return encode(nil, &pgproto3.ErrorResponse{
 		Severity: "FATAL", SeverityUnlocalized: "FATAL",
-		Code: f.SQLState, Message: "injected by txntest", ConstraintName: f.Constraint,
+		Code: f.SQLState, Message: "injected by faultproxy", ConstraintName: f.Constraint,
 	})
 }
 

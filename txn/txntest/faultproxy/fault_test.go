@@ -1,4 +1,4 @@
-package txntest_test
+package faultproxy_test
 
 import (
 	"context"
@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/txn/txntest"
+	"github.com/interlock-go/interlock/txn/txntest/faultproxy"
 )
 
 // unprepared sends each statement whole, so that each run consists of the same messages.
@@ -72,15 +73,15 @@ func TestCutEverywhere(t *testing.T) {
 
 	// pgx sends a cancel request when it finds its connection broken. It could be in time to
 	// cancel a COMMIT that the server has got.
-	p.proxy.Arm(txntest.Fault{From: txntest.Canceler, Every: true, Do: txntest.Cut{}})
+	p.proxy.Arm(faultproxy.Fault{From: faultproxy.Canceler, Every: true, Do: faultproxy.Cut{}})
 	balance := 99
-	for from, messages := range map[txntest.Source]int{txntest.Client: whole.ClientMessages, txntest.Server: whole.ServerMessages} {
-		for _, do := range []txntest.Cut{{}, {After: true}, {Reset: true}, {After: true, Reset: true}} {
+	for from, messages := range map[faultproxy.Source]int{faultproxy.Client: whole.ClientMessages, faultproxy.Server: whole.ServerMessages} {
+		for _, do := range []faultproxy.Cut{{}, {After: true}, {Reset: true}, {After: true, Reset: true}} {
 			misreported := 0
 			n := 1
 			for ; ; n++ {
 				c := p.connect(t, unprepared)
-				cut := p.proxy.Arm(txntest.Fault{From: from, Nth: n, Do: do})
+				cut := p.proxy.Arm(faultproxy.Fault{From: from, Nth: n, Do: do})
 				failed := transfer(t.Context(), c)
 				if cut.Fired() == 0 {
 					require.NoError(t, failed)
@@ -113,9 +114,9 @@ func TestCutEverywhere(t *testing.T) {
 			require.Equal(t, messages+1, n, "each message was a point: %v", do)
 			// That the transfer was committed pgx cannot know from the time when the server gets
 			// COMMIT to the time when it has read the answer's ReadyForQuery.
-			want := map[txntest.Source]map[bool]int{
-				txntest.Client: {false: 0, true: 1},
-				txntest.Server: {false: 2, true: 1},
+			want := map[faultproxy.Source]map[bool]int{
+				faultproxy.Client: {false: 0, true: 1},
+				faultproxy.Server: {false: 2, true: 1},
 			}[from][do.After]
 			require.Equal(t, want, misreported, "%v %+v", from, do)
 		}
@@ -146,16 +147,16 @@ func TestCutAroundCommit(t *testing.T) {
 		},
 	} {
 		for place, f := range map[string]struct {
-			fault     txntest.Fault
+			fault     faultproxy.Fault
 			committed bool
 		}{
-			"before": {txntest.Fault{SQL: "^commit$", Do: txntest.Cut{}}, false},
-			"after":  {txntest.Fault{SQL: "^commit$", Do: txntest.Cut{After: true}}, true},
-			"answer": {txntest.Fault{SQL: "^commit$", Answer: true, Do: txntest.Cut{}}, true},
+			"before": {faultproxy.Fault{SQL: "^commit$", Do: faultproxy.Cut{}}, false},
+			"after":  {faultproxy.Fault{SQL: "^commit$", Do: faultproxy.Cut{After: true}}, true},
+			"answer": {faultproxy.Fault{SQL: "^commit$", Answer: true, Do: faultproxy.Cut{}}, true},
 		} {
 			t.Run(name+" "+place, func(t *testing.T) {
 				p := newProxied(t)
-				p.proxy.Arm(txntest.Fault{From: txntest.Canceler, Every: true, Do: txntest.Cut{}})
+				p.proxy.Arm(faultproxy.Fault{From: faultproxy.Canceler, Every: true, Do: faultproxy.Cut{}})
 				cut := p.proxy.Arm(f.fault)
 				err := send(t.Context(), p.conn)
 				require.Error(t, err)
@@ -176,7 +177,7 @@ func TestCutAroundCommit(t *testing.T) {
 func TestAnswersBeforeTheCut(t *testing.T) {
 	p := newProxied(t, unprepared)
 	p.proxy.SetDelay(time.Millisecond)
-	cut := p.proxy.Arm(txntest.Fault{SQL: "^commit$", Answer: true, Do: txntest.Cut{}})
+	cut := p.proxy.Arm(faultproxy.Fault{SQL: "^commit$", Answer: true, Do: faultproxy.Cut{}})
 	results := p.conn.SendBatch(t.Context(), batchOf("begin", "update accounts set balance = 150 where id = 1",
 		"update accounts set balance = 50 where id = 2", "commit"))
 	for range 3 {
@@ -193,9 +194,9 @@ func TestAnswersBeforeTheCut(t *testing.T) {
 
 func TestHowACutLooks(t *testing.T) {
 	p := newProxied(t)
-	for _, do := range []txntest.Cut{{}, {After: true}, {Reset: true}, {After: true, Reset: true}} {
+	for _, do := range []faultproxy.Cut{{}, {After: true}, {Reset: true}, {After: true, Reset: true}} {
 		c := rawConn(t, p.proxy.URL())
-		cut := p.proxy.Arm(txntest.Fault{Type: 'Q', Do: do})
+		cut := p.proxy.Arm(faultproxy.Fault{Type: 'Q', Do: do})
 		c.send(t, &pgproto3.Query{String: "select 1"})
 		_, err := c.Receive()
 		if do.Reset {
@@ -210,7 +211,7 @@ func TestHowACutLooks(t *testing.T) {
 func TestCutAll(t *testing.T) {
 	p := newProxied(t)
 	other := p.connect(t)
-	cut := p.proxy.Arm(txntest.Fault{PID: p.conn.PgConn().PID(), Do: txntest.Cut{All: true}})
+	cut := p.proxy.Arm(faultproxy.Fault{PID: p.conn.PgConn().PID(), Do: faultproxy.Cut{All: true}})
 	simple(t, other, "select 1")
 	require.Error(t, p.conn.Ping(t.Context()))
 	require.NoError(t, cut.Wait(t.Context()))
@@ -224,7 +225,7 @@ func TestBlackHole(t *testing.T) {
 	p := newProxied(t)
 	admin := p.Admin(t)
 	simple(t, p.conn, "begin", "update accounts set balance = balance - 1 where id = 1", "update accounts set balance = balance + 1 where id = 2")
-	hole := p.proxy.Arm(txntest.Fault{SQL: "commit", Do: txntest.BlackHole{}})
+	hole := p.proxy.Arm(faultproxy.Fault{SQL: "commit", Do: faultproxy.BlackHole{}})
 	p.proxy.Refuse(true) // cancel requests get nowhere either
 	ctx, cancel := context.WithCancel(t.Context())
 	committed := make(chan error, 1)
@@ -249,7 +250,7 @@ func TestBlackHole(t *testing.T) {
 // After the message: the server has done it, and neither side hears of the other again.
 func TestBlackHoleAfter(t *testing.T) {
 	p := newProxied(t)
-	hole := p.proxy.Arm(txntest.Fault{SQL: "^update", Do: txntest.BlackHole{After: true}})
+	hole := p.proxy.Arm(faultproxy.Fault{SQL: "^update", Do: faultproxy.BlackHole{After: true}})
 	updated := make(chan error, 1)
 	go func() {
 		_, err := p.conn.Exec(t.Context(), "update accounts set balance = 100", pgx.QueryExecModeSimpleProtocol)
@@ -276,7 +277,7 @@ func TestBlackHoleAfter(t *testing.T) {
 func TestBlackHoleForAll(t *testing.T) {
 	p := newProxied(t)
 	other := p.connect(t)
-	hole := p.proxy.Arm(txntest.Fault{SQL: "select 1", Do: txntest.BlackHole{All: true}})
+	hole := p.proxy.Arm(faultproxy.Fault{SQL: "select 1", Do: faultproxy.BlackHole{All: true}})
 	asked := make(chan error, 4)
 	ask := func(c *pgx.Conn, sql string) {
 		_, err := c.Exec(context.WithoutCancel(t.Context()), sql, pgx.QueryExecModeSimpleProtocol)
@@ -315,7 +316,7 @@ func TestBlackHoleForAll(t *testing.T) {
 func TestHoldTheAnswer(t *testing.T) {
 	p := newProxied(t)
 	p.proxy.Refuse(true) // of cancel requests
-	held := p.proxy.Arm(txntest.Fault{SQL: "^update", Answer: true, Do: txntest.Hold{}})
+	held := p.proxy.Arm(faultproxy.Fault{SQL: "^update", Answer: true, Do: faultproxy.Hold{}})
 	ctx, cancel := context.WithCancel(t.Context())
 	updated := make(chan error, 1)
 	go func() {
@@ -342,14 +343,14 @@ func (p *proxied) admin(t *testing.T) *pgx.Conn {
 // What is held goes on as if nothing had been.
 func TestRelease(t *testing.T) {
 	p := newProxied(t)
-	for _, f := range []txntest.Fault{
-		{Do: txntest.Hold{}},
-		{Answer: true, Do: txntest.Hold{}},
-		{Type: 'S', Do: txntest.Hold{}},
-		{From: txntest.Server, Type: 'Z', Do: txntest.Hold{}},
-		{SQL: "select", Do: txntest.BlackHole{}},
-		{SQL: "select", Do: txntest.BlackHole{After: true}},
-		{From: txntest.Server, Type: 'D', Do: txntest.BlackHole{After: true}},
+	for _, f := range []faultproxy.Fault{
+		{Do: faultproxy.Hold{}},
+		{Answer: true, Do: faultproxy.Hold{}},
+		{Type: 'S', Do: faultproxy.Hold{}},
+		{From: faultproxy.Server, Type: 'Z', Do: faultproxy.Hold{}},
+		{SQL: "select", Do: faultproxy.BlackHole{}},
+		{SQL: "select", Do: faultproxy.BlackHole{After: true}},
+		{From: faultproxy.Server, Type: 'D', Do: faultproxy.BlackHole{After: true}},
 	} {
 		held := p.proxy.Arm(f)
 		done := make(chan error, 1)
@@ -365,7 +366,7 @@ func TestRelease(t *testing.T) {
 		require.Equal(t, 7, n)
 	}
 	// A fault that is released before it happens does not.
-	held := p.proxy.Arm(txntest.Fault{Do: txntest.Hold{}})
+	held := p.proxy.Arm(faultproxy.Fault{Do: faultproxy.Hold{}})
 	held.Release()
 	simple(t, p.conn, "select 1")
 	require.Zero(t, held.Fired())
@@ -374,7 +375,7 @@ func TestRelease(t *testing.T) {
 // A proxy does not gather what a client is not to get: the server has to wait.
 func TestHoldIsBounded(t *testing.T) {
 	p := newProxied(t)
-	held := p.proxy.Arm(txntest.Fault{Answer: true, Do: txntest.Hold{}})
+	held := p.proxy.Arm(faultproxy.Fault{Answer: true, Do: faultproxy.Hold{}})
 	got := make(chan int, 1)
 	go func() {
 		total := 0
@@ -394,7 +395,7 @@ func TestHoldIsBounded(t *testing.T) {
 // A cancel request is late: it hits while the client still waits.
 func TestHoldACancelRequest(t *testing.T) {
 	p := newProxied(t, savingCancel)
-	cancels := p.proxy.Arm(txntest.Fault{From: txntest.Canceler, Every: true, Do: txntest.Hold{}})
+	cancels := p.proxy.Arm(faultproxy.Fault{From: faultproxy.Canceler, Every: true, Do: faultproxy.Hold{}})
 	ctx, cancel := context.WithCancel(t.Context())
 	slept := make(chan error, 1)
 	go func() {
@@ -419,7 +420,7 @@ func TestHoldACancelRequest(t *testing.T) {
 func TestHoldACancelRequestForTheNext(t *testing.T) {
 	p := newProxied(t, savingCancel)
 	admin := p.Admin(t)
-	cancels := p.proxy.Arm(txntest.Fault{From: txntest.Canceler, PID: p.conn.PgConn().PID(), Do: txntest.Hold{}})
+	cancels := p.proxy.Arm(faultproxy.Fault{From: faultproxy.Canceler, PID: p.conn.PgConn().PID(), Do: faultproxy.Hold{}})
 	holder, err := admin.Begin(t.Context())
 	require.NoError(t, err)
 	_, err = holder.Exec(t.Context(), "select from accounts where id = 1 for update")
@@ -457,14 +458,14 @@ func TestCutACancelRequest(t *testing.T) {
 		slept <- err
 	}()
 	waitActivity(t, admin, p.conn.PgConn().PID(), asleep)
-	for _, do := range []txntest.Cut{{}, {Reset: true}} {
-		cut := p.proxy.Arm(txntest.Fault{From: txntest.Canceler, Do: do})
+	for _, do := range []faultproxy.Cut{{}, {Reset: true}} {
+		cut := p.proxy.Arm(faultproxy.Fault{From: faultproxy.Canceler, Do: do})
 		require.NoError(t, p.conn.PgConn().CancelRequest(t.Context()), "pgx takes no notice")
 		require.NoError(t, cut.Wait(t.Context()))
 		waitActivity(t, admin, p.conn.PgConn().PID(), asleep)
 	}
 	require.Empty(t, slept)
-	p.proxy.Arm(txntest.Fault{From: txntest.Canceler, Do: txntest.Cut{After: true}})
+	p.proxy.Arm(faultproxy.Fault{From: faultproxy.Canceler, Do: faultproxy.Cut{After: true}})
 	require.NoError(t, p.conn.PgConn().CancelRequest(t.Context()))
 	require.Equal(t, "57014", sqlState(<-slept))
 }
@@ -486,7 +487,7 @@ func TestFailAtAStatement(t *testing.T) {
 				return err
 			}
 			for _, nth := range []int{1, 2, 3} {
-				fails := p.proxy.Arm(txntest.Fault{SQL: `\bupdate\b`, Nth: nth, Do: txntest.Fail{SQLState: "40001"}})
+				fails := p.proxy.Arm(faultproxy.Fault{SQL: `\bupdate\b`, Nth: nth, Do: faultproxy.Fail{SQLState: "40001"}})
 				tx, err := p.conn.Begin(t.Context())
 				require.NoError(t, err)
 				for range nth - 1 {
@@ -503,7 +504,7 @@ func TestFailAtAStatement(t *testing.T) {
 				require.Equal(t, 100, p.balance(t, 1))
 			}
 			// Outside of a transaction, and with a constraint's name.
-			fails := p.proxy.Arm(txntest.Fault{SQL: "update", Do: txntest.Fail{SQLState: "23505", Constraint: "o'clock_\\1$"}})
+			fails := p.proxy.Arm(faultproxy.Fault{SQL: "update", Do: faultproxy.Fail{SQLState: "23505", Constraint: "o'clock_\\1$"}})
 			err := update(p.conn)
 			require.Equal(t, "23505", sqlState(err), "%v", err)
 			pgErr, _ := errors.AsType[*pgconn.PgError](err)
@@ -527,7 +528,7 @@ func TestFailAtTheEnd(t *testing.T) {
 		"prepare transaction 'x'", "-- the end\n\t/* /* of */ it */ commit",
 	} {
 		for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec} {
-			fails := p.proxy.Arm(txntest.Fault{SQL: "(commit|end|rollback|abort|prepare)", Do: txntest.Fail{SQLState: "40001"}})
+			fails := p.proxy.Arm(faultproxy.Fault{SQL: "(commit|end|rollback|abort|prepare)", Do: faultproxy.Fail{SQLState: "40001"}})
 			simple(t, p.conn, "begin", "delete from accounts", "savepoint x")
 			_, err := p.conn.Exec(t.Context(), sql, mode)
 			require.Equal(t, "40001", sqlState(err), "%s: %v", sql, err)
@@ -541,7 +542,7 @@ func TestFailAtTheEnd(t *testing.T) {
 	for _, sql := range []string{"rollback to x", "rollback to savepoint x", "release x", "savepoint y", "rollback work to x"} {
 		for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec} {
 			simple(t, p.conn, "begin", "savepoint x")
-			p.proxy.Arm(txntest.Fault{SQL: "^r|^s", Do: txntest.Fail{SQLState: "XX000"}})
+			p.proxy.Arm(faultproxy.Fault{SQL: "^r|^s", Do: faultproxy.Fail{SQLState: "XX000"}})
 			_, err := p.conn.Exec(t.Context(), sql, mode)
 			require.Equal(t, "XX000", sqlState(err), "%s: %v", sql, err)
 			require.Equal(t, byte('E'), p.conn.PgConn().TxStatus(), sql)
@@ -549,13 +550,13 @@ func TestFailAtTheEnd(t *testing.T) {
 		}
 	}
 	// Of a transaction that was prepared nothing is known to the session.
-	p.proxy.Arm(txntest.Fault{SQL: "^commit", Do: txntest.Fail{SQLState: "57014"}})
+	p.proxy.Arm(faultproxy.Fault{SQL: "^commit", Do: faultproxy.Fail{SQLState: "57014"}})
 	_, err := p.conn.Exec(t.Context(), "commit prepared 'none'", pgx.QueryExecModeSimpleProtocol)
 	require.Equal(t, "57014", sqlState(err))
 	// A transaction that has failed already can be made to fail at its end.
 	_, err = p.conn.Exec(t.Context(), "begin; select 1/0", pgx.QueryExecModeSimpleProtocol)
 	require.Equal(t, "22012", sqlState(err))
-	p.proxy.Arm(txntest.Fault{SQL: "^rollback", Do: txntest.Fail{SQLState: "53200"}})
+	p.proxy.Arm(faultproxy.Fault{SQL: "^rollback", Do: faultproxy.Fail{SQLState: "53200"}})
 	_, err = p.conn.Exec(t.Context(), "rollback", pgx.QueryExecModeSimpleProtocol)
 	require.Equal(t, "53200", sqlState(err))
 	require.Equal(t, byte('I'), p.conn.PgConn().TxStatus())
@@ -568,7 +569,7 @@ func TestFailInAPipeline(t *testing.T) {
 	require.NoError(t, p.conn.SendBatch(t.Context(), batchOf(statements...)).Close())
 	for i, sql := range statements {
 		p.proxy.Reset()
-		fails := p.proxy.Arm(txntest.Fault{SQL: "^" + regexp.QuoteMeta(sql) + "$", Do: txntest.Fail{SQLState: "40P01"}})
+		fails := p.proxy.Arm(faultproxy.Fault{SQL: "^" + regexp.QuoteMeta(sql) + "$", Do: faultproxy.Fail{SQLState: "40P01"}})
 		results := p.conn.SendBatch(t.Context(), batchOf(statements...))
 		for range i {
 			_, err := results.Exec()
@@ -592,8 +593,8 @@ func TestFailInAPipeline(t *testing.T) {
 	require.Equal(t, 98, p.balance(t, 1))
 
 	// Without a transaction block, a pipeline is a transaction.
-	for _, at := range []txntest.Fault{{SQL: "^update.*2$"}, {Type: 'S'}} {
-		at.Do = txntest.Fail{SQLState: "40001"}
+	for _, at := range []faultproxy.Fault{{SQL: "^update.*2$"}, {Type: 'S'}} {
+		at.Do = faultproxy.Fail{SQLState: "40001"}
 		p.proxy.Arm(at)
 		require.Equal(t, "40001", sqlState(p.conn.SendBatch(t.Context(), batchOf(statements[1:3]...)).Close()))
 		require.Equal(t, byte('I'), p.conn.PgConn().TxStatus())
@@ -604,7 +605,7 @@ func TestFailInAPipeline(t *testing.T) {
 // What is skipped has no answer: the fault waits for the next.
 func TestAnswerThatDoesNotCome(t *testing.T) {
 	p := newProxied(t)
-	cut := p.proxy.Arm(txntest.Fault{SQL: "^commit$", Nth: 2, Answer: true, Do: txntest.Cut{}})
+	cut := p.proxy.Arm(faultproxy.Fault{SQL: "^commit$", Nth: 2, Answer: true, Do: faultproxy.Cut{}})
 	simple(t, p.conn, "begin", "commit")
 	for range 2 {
 		err := p.conn.SendBatch(t.Context(), batchOf("begin", "select 1/0", "commit")).Close()
@@ -614,7 +615,7 @@ func TestAnswerThatDoesNotCome(t *testing.T) {
 	}
 	// Nor is there one from a connection that ended first.
 	other := p.connect(t)
-	reset := p.proxy.Arm(txntest.Fault{PID: other.PgConn().PID(), SQL: "^commit$", Do: txntest.Cut{}})
+	reset := p.proxy.Arm(faultproxy.Fault{PID: other.PgConn().PID(), SQL: "^commit$", Do: faultproxy.Cut{}})
 	_, err := other.Exec(t.Context(), "commit", pgx.QueryExecModeSimpleProtocol)
 	require.Error(t, err)
 	require.NoError(t, reset.WaitSession(t.Context()))
@@ -627,7 +628,7 @@ func TestAnswerThatDoesNotCome(t *testing.T) {
 
 	// Data of a COPY has none, nor has what the server ignores while it waits for such.
 	c := rawConn(t, p.proxy.URL())
-	cut = p.proxy.Arm(txntest.Fault{Nth: 5, Answer: true, Do: txntest.Cut{}})
+	cut = p.proxy.Arm(faultproxy.Fault{Nth: 5, Answer: true, Do: faultproxy.Cut{}})
 	c.send(t, &pgproto3.Parse{Query: "copy entries from stdin"}, &pgproto3.Bind{}, &pgproto3.Execute{})
 	c.send(t, &pgproto3.Flush{})
 	c.until(t, &pgproto3.CopyInResponse{})
@@ -644,7 +645,7 @@ func TestFailAtAnyMessage(t *testing.T) {
 	p := newProxied(t)
 	for _, typ := range []byte("QFPBDECS") {
 		c := rawConn(t, p.proxy.URL())
-		fails := p.proxy.Arm(txntest.Fault{Type: typ, Do: txntest.Fail{SQLState: "58030"}})
+		fails := p.proxy.Arm(faultproxy.Fault{Type: typ, Do: faultproxy.Fail{SQLState: "58030"}})
 		var answers string
 		receive := func() {
 			for {
@@ -696,7 +697,7 @@ func TestFailFatally(t *testing.T) {
 		},
 	} {
 		c := p.connect(t, unprepared)
-		fails := p.proxy.Arm(txntest.Fault{SQL: "^update", Nth: 2, Do: txntest.Fail{SQLState: "57P01", Fatal: true}})
+		fails := p.proxy.Arm(faultproxy.Fault{SQL: "^update", Nth: 2, Do: faultproxy.Fail{SQLState: "57P01", Fatal: true}})
 		err := run(c)
 		require.Equal(t, "57P01", sqlState(err), "%s: %v", name, err)
 		pgErr, _ := errors.AsType[*pgconn.PgError](err)
@@ -714,7 +715,7 @@ func TestFailFatally(t *testing.T) {
 
 func TestEvery(t *testing.T) {
 	p := newProxied(t)
-	fails := p.proxy.Arm(txntest.Fault{SQL: "^commit$", Nth: 2, Every: true, Do: txntest.Fail{SQLState: "40001"}})
+	fails := p.proxy.Arm(faultproxy.Fault{SQL: "^commit$", Nth: 2, Every: true, Do: faultproxy.Fail{SQLState: "40001"}})
 	for i := range 4 {
 		simple(t, p.conn, "begin")
 		_, err := p.conn.Exec(t.Context(), "commit", pgx.QueryExecModeSimpleProtocol)
@@ -729,8 +730,8 @@ func TestEvery(t *testing.T) {
 // Faults that meet at one message happen in the order in which they were armed.
 func TestSeveralFaults(t *testing.T) {
 	p := newProxied(t)
-	held := p.proxy.Arm(txntest.Fault{SQL: "select", Do: txntest.Hold{}})
-	cut := p.proxy.Arm(txntest.Fault{SQL: "select", Do: txntest.Cut{}})
+	held := p.proxy.Arm(faultproxy.Fault{SQL: "select", Do: faultproxy.Hold{}})
+	cut := p.proxy.Arm(faultproxy.Fault{SQL: "select", Do: faultproxy.Cut{}})
 	done := make(chan error, 1)
 	go func() {
 		_, err := p.conn.Exec(t.Context(), "select 1", pgx.QueryExecModeSimpleProtocol)
@@ -750,10 +751,10 @@ func TestSeveralFaults(t *testing.T) {
 // What a connection sends behind its cut is not passed on, and so not counted.
 func TestNothingBehindTheCut(t *testing.T) {
 	p := newProxied(t)
-	for _, do := range []txntest.Cut{{}, {After: true}} {
+	for _, do := range []faultproxy.Cut{{}, {After: true}} {
 		p.proxy.Reset()
-		cut := p.proxy.Arm(txntest.Fault{Nth: 2, Do: do})
-		next := p.proxy.Arm(txntest.Fault{Nth: 3, Do: do})
+		cut := p.proxy.Arm(faultproxy.Fault{Nth: 2, Do: do})
+		next := p.proxy.Arm(faultproxy.Fault{Nth: 3, Do: do})
 		c := rawConn(t, p.proxy.URL())
 		c.send(t, &pgproto3.Query{String: "select 1"}, &pgproto3.Query{String: "select 2"}, &pgproto3.Query{String: "select 3"})
 		require.NoError(t, cut.WaitSession(t.Context()))
@@ -766,11 +767,11 @@ func TestNothingBehindTheCut(t *testing.T) {
 // A cut does not wait for a side that does not read, nor does a black hole.
 func TestFaultWhileNobodyReads(t *testing.T) {
 	p := newProxied(t)
-	for _, do := range []txntest.Action{txntest.Cut{After: true}, txntest.Cut{}, txntest.BlackHole{After: true}, txntest.BlackHole{}} {
+	for _, do := range []faultproxy.Action{faultproxy.Cut{After: true}, faultproxy.Cut{}, faultproxy.BlackHole{After: true}, faultproxy.BlackHole{}} {
 		c := rawConn(t, p.proxy.URL())
 		c.send(t, &pgproto3.Query{String: "select repeat('x', 100000), generate_series(1, 10000)"})
 		waitActivity(t, p.Admin(t), c.pid, "wait_event = 'ClientWrite'")
-		fault := p.proxy.Arm(txntest.Fault{Do: do})
+		fault := p.proxy.Arm(faultproxy.Fault{Do: do})
 		c.send(t, &pgproto3.Query{String: "select 2"})
 		require.NoError(t, fault.Wait(t.Context()))
 	}
@@ -779,7 +780,7 @@ func TestFaultWhileNobodyReads(t *testing.T) {
 func TestFaultOfOneSession(t *testing.T) {
 	p := newProxied(t)
 	other := p.connect(t)
-	cut := p.proxy.Arm(txntest.Fault{PID: other.PgConn().PID(), Do: txntest.Cut{}})
+	cut := p.proxy.Arm(faultproxy.Fault{PID: other.PgConn().PID(), Do: faultproxy.Cut{}})
 	simple(t, p.conn, "select 1")
 	require.Zero(t, cut.Fired())
 	require.Error(t, other.Ping(t.Context()))
@@ -790,7 +791,7 @@ func TestFaultOfOneSession(t *testing.T) {
 func TestBlackHoleAtACancelRequest(t *testing.T) {
 	p := newProxied(t)
 	other := p.connect(t)
-	hole := p.proxy.Arm(txntest.Fault{From: txntest.Canceler, Do: txntest.BlackHole{All: true}})
+	hole := p.proxy.Arm(faultproxy.Fault{From: faultproxy.Canceler, Do: faultproxy.BlackHole{All: true}})
 	done := make(chan error, 2)
 	go func() { done <- p.conn.PgConn().CancelRequest(context.WithoutCancel(t.Context())) }()
 	require.NoError(t, hole.Wait(t.Context()))
@@ -807,7 +808,7 @@ func TestBlackHoleAtACancelRequest(t *testing.T) {
 	}()
 	waitActivity(t, p.Admin(t), p.conn.PgConn().PID(), asleep)
 	cancelled := make(chan error, 1)
-	hole = p.proxy.Arm(txntest.Fault{From: txntest.Canceler, Do: txntest.BlackHole{After: true}})
+	hole = p.proxy.Arm(faultproxy.Fault{From: faultproxy.Canceler, Do: faultproxy.BlackHole{After: true}})
 	go func() { cancelled <- p.conn.PgConn().CancelRequest(context.WithoutCancel(t.Context())) }()
 	require.Equal(t, "57014", sqlState(<-done))
 	require.NoError(t, hole.Wait(t.Context()))
@@ -819,8 +820,8 @@ func TestBlackHoleAtACancelRequest(t *testing.T) {
 // Terminate is no message to strike at, unless it is asked for.
 func TestTerminate(t *testing.T) {
 	p := newProxied(t)
-	cut := p.proxy.Arm(txntest.Fault{Do: txntest.Cut{}})
-	terminate := p.proxy.Arm(txntest.Fault{Type: 'X', Do: txntest.Hold{}})
+	cut := p.proxy.Arm(faultproxy.Fault{Do: faultproxy.Cut{}})
+	terminate := p.proxy.Arm(faultproxy.Fault{Type: 'X', Do: faultproxy.Hold{}})
 	require.NoError(t, p.conn.Close(t.Context()))
 	require.NoError(t, terminate.Wait(t.Context()))
 	require.Zero(t, cut.Fired())
@@ -832,14 +833,14 @@ func TestTerminate(t *testing.T) {
 
 func TestFaultThatDoesNotHappen(t *testing.T) {
 	p := newProxied(t)
-	cut := p.proxy.Arm(txntest.Fault{SQL: "nothing like it", Do: txntest.Cut{}})
+	cut := p.proxy.Arm(faultproxy.Fault{SQL: "nothing like it", Do: faultproxy.Cut{}})
 	simple(t, p.conn, "select 1")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.ErrorIs(t, cut.Wait(ctx), context.Canceled)
 	require.ErrorContains(t, cut.Wait(ctx), "SQL:nothing like it")
 	require.ErrorIs(t, cut.WaitSession(ctx), context.Canceled)
-	held := p.proxy.Arm(txntest.Fault{Answer: true, Do: txntest.Hold{}})
+	held := p.proxy.Arm(faultproxy.Fault{Answer: true, Do: faultproxy.Hold{}})
 	done := make(chan error, 1)
 	go func() { done <- p.conn.Ping(t.Context()) }()
 	require.NoError(t, held.Wait(t.Context()))
@@ -853,21 +854,21 @@ func TestFaultThatDoesNotHappen(t *testing.T) {
 func TestFaultsThatContradictThemselves(t *testing.T) {
 	t.Parallel()
 	p := txntest.NewProxy(t, "postgres://u@127.0.0.1:1/d")
-	for _, f := range []txntest.Fault{
+	for _, f := range []faultproxy.Fault{
 		{},
-		{From: 7, Do: txntest.Cut{}},
-		{Nth: -1, Do: txntest.Cut{}},
-		{From: txntest.Server, SQL: "x", Do: txntest.Cut{}},
-		{From: txntest.Server, Answer: true, Do: txntest.Cut{}},
-		{From: txntest.Canceler, Type: 'Q', Do: txntest.Cut{}},
-		{From: txntest.Server, Do: txntest.Fail{SQLState: "40001"}},
-		{Answer: true, Do: txntest.Fail{SQLState: "40001"}},
-		{Type: 'd', Do: txntest.Fail{SQLState: "40001"}},
-		{Type: 'H', Answer: true, Do: txntest.Cut{}},
-		{Do: txntest.Fail{}},
-		{Do: txntest.Fail{SQLState: "40001'"}},
-		{Do: txntest.Fail{SQLState: "00000"}},
-		{SQL: "(", Do: txntest.Cut{}},
+		{From: 7, Do: faultproxy.Cut{}},
+		{Nth: -1, Do: faultproxy.Cut{}},
+		{From: faultproxy.Server, SQL: "x", Do: faultproxy.Cut{}},
+		{From: faultproxy.Server, Answer: true, Do: faultproxy.Cut{}},
+		{From: faultproxy.Canceler, Type: 'Q', Do: faultproxy.Cut{}},
+		{From: faultproxy.Server, Do: faultproxy.Fail{SQLState: "40001"}},
+		{Answer: true, Do: faultproxy.Fail{SQLState: "40001"}},
+		{Type: 'd', Do: faultproxy.Fail{SQLState: "40001"}},
+		{Type: 'H', Answer: true, Do: faultproxy.Cut{}},
+		{Do: faultproxy.Fail{}},
+		{Do: faultproxy.Fail{SQLState: "40001'"}},
+		{Do: faultproxy.Fail{SQLState: "00000"}},
+		{SQL: "(", Do: faultproxy.Cut{}},
 	} {
 		require.Panics(t, func() { p.Arm(f) }, "%+v", f)
 	}
@@ -876,11 +877,11 @@ func TestFaultsThatContradictThemselves(t *testing.T) {
 // Only the beginning of a long text is looked at, and all of it arrives.
 func TestLongStatement(t *testing.T) {
 	p := newProxied(t)
-	at := p.proxy.Arm(txntest.Fault{SQL: "^select 'first", Every: true, Do: txntest.Hold{}})
+	at := p.proxy.Arm(faultproxy.Fault{SQL: "^select 'first", Every: true, Do: faultproxy.Hold{}})
 	at.Release()
-	end := p.proxy.Arm(txntest.Fault{SQL: "last'$", Do: txntest.Cut{}})
+	end := p.proxy.Arm(faultproxy.Fault{SQL: "last'$", Do: faultproxy.Cut{}})
 	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec} {
-		cut := p.proxy.Arm(txntest.Fault{SQL: "^select 'first", Nth: 2, Do: txntest.Cut{After: true}})
+		cut := p.proxy.Arm(faultproxy.Fault{SQL: "^select 'first", Nth: 2, Do: faultproxy.Cut{After: true}})
 		var text string
 		sql := "select 'first" + strings.Repeat("x", 200_000) + "last'"
 		c := p.connect(t)

@@ -1,4 +1,4 @@
-package txntest
+package faultproxy
 
 import (
 	"bytes"
@@ -16,6 +16,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/require"
+
+	"github.com/interlock-go/interlock/txn/txntest/pgserver"
 )
 
 // A chunked is a connection that a stream arrives at in pieces of given sizes.
@@ -331,10 +333,21 @@ func (f *flow) isHeld() bool {
 	return len(f.holds) > 0
 }
 
+// inFront is a proxy in front of a server that the test only connects to.
+func inFront(t *testing.T) *Proxy {
+	t.Helper()
+	server, err := pgserver.Shared(t.Context())
+	require.NoError(t, err)
+	p, err := Start(t.Context(), server.AppURL("postgres"))
+	require.NoError(t, err)
+	t.Cleanup(p.Close)
+	return p
+}
+
 // A black hole opens while the proxy is about to connect a client.
 func TestBlackHoleWhileConnecting(t *testing.T) {
 	t.Parallel()
-	p := NewProxy(t, NewDatabase(t, SQL()).AppURL())
+	p := inFront(t)
 	first, err := pgx.Connect(t.Context(), p.URL())
 	require.NoError(t, err)
 	dialing, dial := make(chan struct{}), make(chan struct{})
@@ -380,7 +393,7 @@ func TestBlackHoleWhileConnecting(t *testing.T) {
 
 func TestBlackHoleReleasedBeforeItOpens(t *testing.T) {
 	t.Parallel()
-	p := NewProxy(t, NewDatabase(t, SQL()).AppURL())
+	p := inFront(t)
 	hole := p.Arm(Fault{Do: BlackHole{All: true}})
 	hole.Release()
 	p.swallow(hole)
@@ -389,8 +402,7 @@ func TestBlackHoleReleasedBeforeItOpens(t *testing.T) {
 
 func TestCloseWaits(t *testing.T) {
 	t.Parallel()
-	p, err := StartProxy(t.Context(), NewDatabase(t, SQL()).AppURL())
-	require.NoError(t, err)
+	p := inFront(t)
 	p.SetDelay(time.Millisecond)
 	for range 10 {
 		c, err := pgx.Connect(t.Context(), p.URL())

@@ -1,4 +1,4 @@
-package txntest_test
+package faultproxy_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/interlock-go/interlock/txn/txntest"
+	"github.com/interlock-go/interlock/txn/txntest/faultproxy"
 	"github.com/interlock-go/interlock/txn/txntest/pgserver"
 )
 
@@ -20,7 +20,7 @@ func ExampleProxy() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	proxy, err := txntest.StartProxy(ctx, server.AppURL("postgres")) // in a test: NewProxy
+	proxy, err := faultproxy.Start(ctx, server.AppURL("postgres")) // in a test: txntest.NewProxy
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func ExampleProxy() {
 	proxy.Reset()
 	fmt.Println(transaction(), "after", proxy.RoundTrips(), "round trips")
 
-	fault := proxy.Arm(txntest.Fault{SQL: "^commit$", Do: txntest.Fail{SQLState: "40001"}})
+	fault := proxy.Arm(faultproxy.Fault{SQL: "^commit$", Do: faultproxy.Fail{SQLState: "40001"}})
 	if refused, ok := errors.AsType[*pgconn.PgError](transaction()); ok {
 		fmt.Println(refused.Code, "at COMMIT")
 	}

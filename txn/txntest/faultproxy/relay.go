@@ -1,4 +1,4 @@
-package txntest
+package faultproxy
 
 import (
 	"bytes"
