@@ -91,6 +91,7 @@ func (t *transaction) depart(ctx context.Context, own []request) (a answers, beh
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
+	t.asking = ctx
 	for resent := false; ; resent = true {
 		err = t.board(ctx, resent)
 		if err != nil {

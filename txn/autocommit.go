@@ -88,11 +88,11 @@ func (a *autocommit) with(ctx context.Context, conn *pgxpool.Conn, settings map[
 			err = unsent.err
 		}
 		defer conn.Release()
-		return nil, a.after(conn, err)
+		return nil, a.after(ctx, conn, err)
 	}
 	for range 1 + len(settings) {
 		if _, err := got.Exec(); err != nil {
-			return nil, a.finish(conn, got, err)
+			return nil, a.finish(ctx, conn, got, err)
 		}
 	}
 	return got, nil
@@ -100,7 +100,7 @@ func (a *autocommit) with(ctx context.Context, conn *pgxpool.Conn, settings map[
 
 // finish reads COMMIT's answer, unless the statement failed, and gives the connection back
 // with no transaction on it.
-func (a *autocommit) finish(conn *pgxpool.Conn, got answers, err error) error {
+func (a *autocommit) finish(ctx context.Context, conn *pgxpool.Conn, got answers, err error) error {
 	defer conn.Release()
 	if err == nil {
 		var tag pgconn.CommandTag
@@ -120,18 +120,18 @@ func (a *autocommit) finish(conn *pgxpool.Conn, got answers, err error) error {
 			return named(err) // the server had said no, whatever came of the connection then
 		}
 	}
-	return a.after(conn, err)
+	return a.after(ctx, conn, err)
 }
 
 // after gives the error of a statement its meaning: a write on a connection that was lost
 // may have been committed. (pgconn.SafeToRetry would call some of these never sent, though
 // they were: see transaction.unknown.)
-func (a *autocommit) after(conn *pgxpool.Conn, err error) error {
+func (a *autocommit) after(ctx context.Context, conn *pgxpool.Conn, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case !conn.Conn().IsClosed():
-		return named(err)
+		return givenUp(ctx, named(err))
 	case !a.reads:
 		return &CommitUnknownError{Err: err}
 	case cancelled(err):
@@ -151,11 +151,11 @@ func (a *autocommit) Exec(ctx context.Context, sql string, args ...any) (tag pgc
 			return tag, err
 		}
 		tag, err = got.Exec()
-		return tag, a.finish(conn, got, err)
+		return tag, a.finish(ctx, conn, got, err)
 	}
 	defer conn.Release()
 	tag, err = conn.Exec(ctx, sql, args...)
-	return tag, a.after(conn, err)
+	return tag, a.after(ctx, conn, err)
 }
 
 func (a *autocommit) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
@@ -169,7 +169,7 @@ func (a *autocommit) Query(ctx context.Context, sql string, args ...any) (pgx.Ro
 			return failedRows(err), err
 		}
 		inner, err := got.Query()
-		finish := func(err error) error { return a.finish(conn, got, err) }
+		finish := func(err error) error { return a.finish(ctx, conn, got, err) }
 		if err != nil {
 			err = finish(err)
 			return failedRows(err), err
@@ -179,7 +179,7 @@ func (a *autocommit) Query(ctx context.Context, sql string, args ...any) (pgx.Ro
 	inner, err := conn.Conn().Query(ctx, sql, args...)
 	finish := func(err error) error {
 		defer conn.Release()
-		return a.after(conn, err)
+		return a.after(ctx, conn, err)
 	}
 	if err != nil {
 		err = finish(err)
@@ -208,7 +208,7 @@ func (a *autocommit) CopyFrom(ctx context.Context, table pgx.Identifier, columns
 	}
 	defer conn.Release()
 	n, err = conn.Conn().CopyFrom(ctx, table, columns, src)
-	return n, a.after(conn, err)
+	return n, a.after(ctx, conn, err)
 }
 
 func (a *autocommit) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
@@ -239,7 +239,7 @@ func (a *autocommit) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResul
 			for ; err == nil && br.next < len(br.queries); br.next++ {
 				_, err = br.answers.Exec()
 			}
-			return a.finish(conn, br.answers, err)
+			return a.finish(ctx, conn, br.answers, err)
 		}
 		return br
 	}
@@ -249,7 +249,7 @@ func (a *autocommit) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResul
 		if cerr := br.answers.Close(); err == nil {
 			err = cerr
 		}
-		return a.after(conn, err)
+		return a.after(ctx, conn, err)
 	}
 	return br
 }

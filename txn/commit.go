@@ -65,7 +65,7 @@ func (t *transaction) commitQueued(ctx context.Context) error {
 	if t.claims() {
 		t.ahead = append(t.ahead, t.claim())
 	}
-	t.together = true
+	t.together, t.asking = true, t.ctx
 	a, err := t.fly(ctx, len(t.ahead), t.one(request{sql: "commit", ours: true}), nil)
 	if err != nil && t.sent && t.lost && !t.refused(err) {
 		err = t.unknown(err)
@@ -123,7 +123,7 @@ func (t *transaction) committed(ctx context.Context, tag pgconn.CommandTag, err 
 	case err == nil:
 		return fmt.Errorf("%s: COMMIT was answered with %s: %w", subject(t.opts.Label), tag, pgx.ErrTxCommitRollback)
 	case !pg.IsClosed() && pg.TxStatus() == statusIdle && SQLState(err) != "":
-		return fmt.Errorf("%s: COMMIT failed, nothing was committed: %w", subject(t.opts.Label), named(err))
+		return fmt.Errorf("%s: COMMIT failed, nothing was committed: %w", subject(t.opts.Label), givenUp(t.ctx, named(err)))
 	}
 	t.lost = true
 	return t.unknown(err)

@@ -283,6 +283,12 @@ func (e *lockError) Error() string        { return ErrLockNotAvailable.Error() +
 func (e *lockError) Is(target error) bool { return target == ErrLockNotAvailable }
 func (e *lockError) Unwrap() error        { return e.err }
 
+// A givenUpError is a statement that the server cancelled because its context had ended.
+type givenUpError struct{ cause, err error }
+
+func (e *givenUpError) Error() string   { return e.cause.Error() + ": " + e.err.Error() }
+func (e *givenUpError) Unwrap() []error { return []error{e.cause, e.err} }
+
 // subject is how an error's text names the transaction.
 func subject(label string) string {
 	if label == "" {

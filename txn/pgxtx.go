@@ -102,6 +102,7 @@ func (p *pgxTx) Prepare(ctx context.Context, name, sql string) (*pgconn.Statemen
 	if err := t.flush(ctx); err != nil {
 		return nil, err
 	}
+	t.asking = ctx
 	d, err := t.conn.Prepare(ctx, name, sql)
 	return d, t.after(sql, err)
 }

@@ -2,13 +2,14 @@ package txn_test
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/txn"
+	"github.com/interlock-go/interlock/txn/sqlcbind"
 	"github.com/interlock-go/interlock/txn/txntest"
 )
 
@@ -47,8 +48,7 @@ func TestCancelledContextKeepsTheConnection(t *testing.T) {
 		txntest.WaitBlocked(t, holder, p)
 		cancel()
 		err := <-result
-		require.Error(t, err)
-		require.True(t, errors.Is(err, context.Canceled) || txn.SQLState(err) == "57014", "%v", err)
+		require.ErrorIs(t, err, context.Canceled)
 		require.False(t, txn.IsRetryable(err))
 		pids = append(pids, p)
 	}
@@ -57,6 +57,78 @@ func TestCancelledContextKeepsTheConnection(t *testing.T) {
 	}
 	require.Empty(t, f.notes(t))
 	require.EqualValues(t, 1, f.db.Pool().Stat().NewConnsCount())
+}
+
+// However a statement is sent, the error says what its caller knows of, and what the server
+// said.
+func TestCancelledStatementIsTheContexts(t *testing.T) {
+	f := setup(t, txn.Config{})
+	hasty := func(ctx context.Context) context.Context {
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+		t.Cleanup(cancel)
+		return ctx
+	}
+	const sleep = "select pg_sleep($1)"
+	within := func(fn func(ctx context.Context, tx *txn.Tx) error) func(context.Context) error {
+		return func(ctx context.Context) error { return txn.WithTx(ctx, f.db, txn.Options{}, fn) }
+	}
+	query := func(q txn.Querier, ctx context.Context) error {
+		return q.QueryRow(ctx, sleep, 60).Scan(nil)
+	}
+	onPool := sqlcbind.Autocommit(f.db)
+	for name, call := range map[string]func(context.Context) error{
+		"first": within(func(ctx context.Context, tx *txn.Tx) error { return query(tx, ctx) }),
+		"second": within(func(ctx context.Context, tx *txn.Tx) error {
+			if err := write(ctx, tx, "undone"); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, sleep, 60)
+			return err
+		}),
+		"dropped": within(func(ctx context.Context, tx *txn.Tx) error {
+			_, _ = tx.Exec(ctx, sleep, 60)
+			return nil
+		}),
+		"batch": within(func(ctx context.Context, tx *txn.Tx) error {
+			b := &pgx.Batch{}
+			b.Queue(sleep, 60)
+			return tx.SendBatch(ctx, b).Close()
+		}),
+		"several": within(func(ctx context.Context, tx *txn.Tx) error {
+			_, err := tx.Exec(ctx, "select 1; select pg_sleep(60)")
+			return err
+		}),
+		"queued": within(func(ctx context.Context, tx *txn.Tx) error {
+			tx.Queue(sleep, 60)
+			return tx.Flush(ctx)
+		}),
+		"joined": func(context.Context) error {
+			return txn.WithTx(t.Context(), f.db, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+				return txn.WithTx(ctx, tx, txn.Options{Timeout: 20 * time.Millisecond}, func(ctx context.Context, tx *txn.Tx) error {
+					return query(tx, ctx)
+				})
+			})
+		},
+		"in a savepoint": within(func(ctx context.Context, tx *txn.Tx) error {
+			return tx.Savepoint(ctx, func(ctx context.Context, tx *txn.Tx) error { return query(tx, ctx) })
+		}),
+		"on the pool":       func(ctx context.Context) error { return query(onPool, ctx) },
+		"on the pool, Exec": func(ctx context.Context) error { _, err := onPool.Exec(ctx, sleep, 60); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := call(hasty(t.Context()))
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.Equal(t, "57014", txn.SQLState(err))
+			require.False(t, txn.IsRetryable(err))
+		})
+	}
+	require.NoError(t, txn.WithTx(t.Context(), f.db, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+		err := tx.Savepoint(ctx, func(ctx context.Context, tx *txn.Tx) error { return fail(ctx, tx, "57014") })
+		require.Equal(t, "57014", txn.SQLState(err))
+		require.NotErrorIs(t, err, context.Canceled, "somebody else cancelled it")
+		return nil
+	}))
 }
 
 // The same on a pool that was not prepared: the connection is lost, the outcome is right.
@@ -83,8 +155,7 @@ func TestTimeoutEndsTheStatementOnTheServer(t *testing.T) {
 		_, err := tx.Exec(ctx, "select pg_sleep(60)")
 		return err
 	})
-	require.Error(t, err)
-	require.True(t, errors.Is(err, context.DeadlineExceeded) || txn.SQLState(err) == "57014", "%v", err)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
 	var state string
 	require.NoError(t, f.Admin(t).QueryRow(t.Context(), "select state from pg_stat_activity where pid = $1", pid).Scan(&state))
 	require.Equal(t, "idle", state)

@@ -116,6 +116,7 @@ func (s *scope) exec(ctx context.Context, sql string, args ...any) (tag pgconn.C
 		}
 		t.unasked(sql)
 		t.used.RoundTrips++
+		t.asking = ctx
 		tag, err = t.session.exec(ctx, t.conn, sql, args, single)
 		return tag, t.after(sql, err)
 	}
@@ -148,6 +149,7 @@ func (s *scope) query(ctx context.Context, sql string, args ...any) (_ pgx.Rows,
 	if single || t.ready(sql) {
 		t.unasked(sql)
 		t.used.RoundTrips++
+		t.asking = ctx
 		inner, err := t.session.queryRows(ctx, t.conn, sql, args, single)
 		if err != nil {
 			err = t.after(sql, err)
@@ -217,6 +219,7 @@ func (t *transaction) departBatch(ctx context.Context, b *pgx.Batch) (a answers,
 			silent.Queue(q.SQL, q.Arguments...)
 		}
 		t.used.RoundTrips++
+		t.asking = ctx
 		return t.conn.SendBatch(ctx, silent), nil, nil
 	}
 	own := make([]request, len(b.QueuedQueries))
@@ -258,6 +261,7 @@ func (s *scope) copyFrom(ctx context.Context, table pgx.Identifier, columns []st
 	since := t.now()
 	t.unasked("copy")
 	t.used.RoundTrips++
+	t.asking = ctx
 	n, err := t.conn.CopyFrom(ctx, table, columns, src)
 	what := "copy into " + table.Sanitize()
 	err = t.after(what, err)

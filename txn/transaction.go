@@ -31,6 +31,7 @@ type transaction struct {
 	id       uint64 // of the call
 	caller   context.Context
 	ctx      context.Context // of the attempt: marked, and cancelled when it ends
+	asking   context.Context // of the statement sent last
 	cancel   context.CancelFunc
 	open     atomic.Bool // what the mark asks
 	mark     mark
@@ -263,7 +264,7 @@ func (t *transaction) after(sql string, err error) error {
 		if err == nil {
 			err = errors.New("txn: the transaction failed without an error")
 		}
-		err = named(err)
+		err = givenUp(t.asking, named(err))
 		t.doomed(err)
 		return err
 	case pg.TxStatus() == statusIdle && t.begun:
@@ -272,7 +273,7 @@ func (t *transaction) after(sql string, err error) error {
 		t.doomed(ended)
 		return errors.Join(ended, err)
 	}
-	return named(err)
+	return givenUp(t.asking, named(err))
 }
 
 func cancelled(err error) bool {
@@ -288,6 +289,15 @@ func named(err error) error {
 		return &lockError{err}
 	}
 	return err
+}
+
+// givenUp gives the server's error of a cancelled statement the reason that the caller knows
+// of, if that was ctx.
+func givenUp(ctx context.Context, err error) error {
+	if SQLState(err) != stateQueryCanceled || ctx == nil || ctx.Err() == nil {
+		return err
+	}
+	return &givenUpError{ctx.Err(), err}
 }
 
 // release gives the connection back, or closes it where its state is in doubt.
