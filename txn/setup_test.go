@@ -94,6 +94,24 @@ func ask[T any](t *testing.T, ctx context.Context, r txn.Reads, sql string, args
 
 // exampleDB is a DB for examples, which have no testing.T, on a database of its own.
 func exampleDB(configure ...func(*txn.Config)) (d *txn.DB, done func()) {
+	url, drop := exampleDatabase()
+	cfg := txn.Config{}
+	for _, f := range configure {
+		f(&cfg)
+	}
+	d, err := txn.Open(context.Background(), url, cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return d, func() {
+		d.Close()
+		drop()
+	}
+}
+
+// exampleDatabase makes a database for an example, with users, wallets and idempotency keys.
+// url connects as the ordinary role.
+func exampleDatabase() (url string, drop func()) {
 	ctx := context.Background()
 	server, err := pgserver.Shared(ctx)
 	if err != nil {
@@ -123,18 +141,7 @@ func exampleDB(configure ...func(*txn.Config)) (d *txn.DB, done func()) {
 		grant select, insert, update on users, wallets to `+pgserver.AppRole, commitTokenTable(), `
 		grant usage on schema interlock to `+pgserver.AppRole+`;
 		grant select, insert, update, delete on interlock.commit_token to `+pgserver.AppRole)
-	cfg := txn.Config{}
-	for _, f := range configure {
-		f(&cfg)
-	}
-	d, err = txn.Open(ctx, server.AppURL(name), cfg)
-	if err != nil {
-		log.Fatal(err)
-	}
-	return d, func() {
-		d.Close()
-		run(server.AdminURL("postgres"), "drop database "+name+" with (force)")
-	}
+	return server.AppURL(name), func() { run(server.AdminURL("postgres"), "drop database "+name+" with (force)") }
 }
 
 // commitTokenTable makes the table of idempotency keys.
