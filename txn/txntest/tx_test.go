@@ -11,7 +11,7 @@ import (
 	"github.com/interlock-go/interlock/txn/txntest"
 )
 
-func TestTx(t *testing.T) {
+func TestTxIsUndoneAtTheEnd(t *testing.T) {
 	t.Parallel()
 	database := txntest.NewDatabase(t, schema)
 	d := txn.New(database.Pool(t, txn.ConfigurePool), txn.Config{})
