@@ -53,6 +53,120 @@ func Example() {
 	// 1 <nil>
 }
 
+// Nil means committed, any other result that nothing was.
+func ExampleWithTx() {
+	ctx := context.Background()
+	d, done := exampleDB()
+	defer done()
+
+	err := txn.WithTx(ctx, d, txn.Options{Label: "sign-up"}, func(ctx context.Context, tx *txn.Tx) error {
+		if _, err := tx.Exec(ctx, "insert into users (email) values ('ada@example.com')"); err != nil {
+			return err
+		}
+		return errors.New("on second thoughts")
+	})
+	fmt.Println(err)
+	users, err := txn.WithReadTxValue(ctx, d, txn.Options{Label: "count"}, func(ctx context.Context, rx *txn.ReadTx) (n int, err error) {
+		err = rx.QueryRow(ctx, "select count(*) from users").Scan(&n)
+		return n, err
+	})
+	fmt.Println(users, err)
+
+	// Output:
+	// on second thoughts
+	// 0 <nil>
+}
+
+// The function may run more than once. Its result is that of the run that was committed, as
+// that of a captured variable would not be.
+func ExampleWithTxValue() {
+	ctx := context.Background()
+	d, done := exampleDB()
+	defer done()
+
+	var captured []int64
+	ids, err := txn.WithTxValue(ctx, d, txn.Options{Label: "sign-up"}, func(ctx context.Context, tx *txn.Tx) (ids []int64, err error) {
+		var id int64
+		err = tx.QueryRow(ctx, "insert into users (email) values ('ada@example.com') returning id").Scan(&id)
+		if err != nil {
+			return nil, err
+		}
+		captured, ids = append(captured, id), append(ids, id)
+		if tx.Attempt() == 1 { // the server ends the session
+			return nil, tx.QueryRow(ctx, "select pg_terminate_backend(pg_backend_pid())").Scan(new(bool))
+		}
+		return ids, nil
+	})
+	fmt.Println(ids, err)
+	fmt.Println(captured)
+
+	// Output:
+	// [2] <nil>
+	// [1 2]
+}
+
+// What belongs together is read in one transaction, at a level that shows one moment.
+func ExampleWithReadTx() {
+	ctx := context.Background()
+	d, done := exampleDB()
+	defer done()
+
+	signUp := func(ctx context.Context) error {
+		return txn.WithTx(ctx, d, txn.Options{Label: "sign-up"}, func(ctx context.Context, tx *txn.Tx) error {
+			tx.Queue("insert into users (email) values ('ada@example.com')")
+			return nil
+		})
+	}
+	opts := txn.Options{Label: "report", Isolation: txn.RepeatableRead}
+	err := txn.WithReadTx(ctx, d, opts, func(ctx context.Context, rx *txn.ReadTx) error {
+		var before, after int
+		if err := rx.QueryRow(ctx, "select count(*) from users").Scan(&before); err != nil {
+			return err
+		}
+		if err := signUp(txn.Detach(ctx)); err != nil { // somebody else, meanwhile
+			return err
+		}
+		err := rx.QueryRow(ctx, "select count(*) from users").Scan(&after)
+		fmt.Println(before, after)
+		return err
+	})
+	fmt.Println(err)
+
+	// Output:
+	// 0 0
+	// <nil>
+}
+
+// The least handle: it cannot write, and joins any transaction.
+func ExampleWithReadTxValue() {
+	ctx := context.Background()
+	d, done := exampleDB()
+	defer done()
+
+	find := func(ctx context.Context, t txn.ReadTransactor, email string) (int64, error) {
+		return txn.WithReadTxValue(ctx, t, txn.Options{Label: "find"}, func(ctx context.Context, rx *txn.ReadTx) (id int64, err error) {
+			err = rx.QueryRow(ctx, "select id from users where email = $1", email).Scan(&id)
+			return id, err
+		})
+	}
+	_, err := find(ctx, d, "ada@example.com")
+	fmt.Println(errors.Is(err, txn.ErrNotFound))
+
+	// An error of a joined read leaves the transaction as it was: "find, else create".
+	id, err := txn.WithTxValue(ctx, d, txn.Options{Label: "sign-up"}, func(ctx context.Context, tx *txn.Tx) (int64, error) {
+		id, err := find(ctx, tx, "ada@example.com")
+		if errors.Is(err, txn.ErrNotFound) {
+			err = tx.QueryRow(ctx, "insert into users (email) values ('ada@example.com') returning id").Scan(&id)
+		}
+		return id, err
+	})
+	fmt.Println(id, err)
+
+	// Output:
+	// true
+	// 1 <nil>
+}
+
 // A function that takes a Transactor runs alone or as a part of a larger transaction.
 func ExampleTransactor() {
 	ctx := context.Background()

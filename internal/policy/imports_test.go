@@ -27,7 +27,7 @@ const policy = `
 
 	txn                     : pgx, txn/internal/seam | txn/sqlcbind, txn/txntest, txn/txntest/*
 	txn/internal/seam       :
-	txn/sqlcbind            : pgx, txn, txn/internal/seam
+	txn/sqlcbind            : pgx, txn, txn/internal/seam | txn/txntest/pgserver
 	txn/txntest             : pgx, txn, txn/internal/seam, txn/txntest/*, testify, testing
 	txn/txntest/faultproxy  : pgx | txn/txntest, txn/txntest/pgserver
 	txn/txntest/pgserver    : pgx
