@@ -51,12 +51,13 @@ const policy = `
 	# The generator. It knows neither the schema nor the library, which only the text that it
 	# writes names. Of parse_cgo.go and parse_nocgo.go a build has one.
 
-	cmd/interlock-gen                    : cobra, cmd/interlock-gen/internal/* | txn/txntest/pgserver
-	cmd/interlock-gen/internal/generate  : pgx, sqlc, cmd/interlock-gen/internal/* | txn/txntest/pgserver
-	cmd/interlock-gen/internal/project   : modfile, yaml
-	cmd/interlock-gen/internal/scratch   : pgx, goose, txn/txntest/pgserver
-	cmd/interlock-gen/internal/facade    : cmd/interlock-gen/internal/query
-	cmd/interlock-gen/internal/query     : pgx, pg_query, pg_query in Go | txn/txntest/pgserver
+	cmd/interlock-gen                     : cobra, cmd/interlock-gen/internal/* | txn/txntest/pgserver
+	cmd/interlock-gen/internal/generate   : pgx, sqlc, cmd/interlock-gen/internal/* | txn/txntest/pgserver
+	cmd/interlock-gen/internal/project    : modfile, yaml
+	cmd/interlock-gen/internal/scratch    : pgx, goose, txn/txntest/pgserver
+	cmd/interlock-gen/internal/facade     : cmd/interlock-gen/internal/query
+	cmd/interlock-gen/internal/annotation :
+	cmd/interlock-gen/internal/query      : pgx, pg_query, pg_query in Go | txn/txntest/pgserver
 
 	# For tests.
 

@@ -77,6 +77,17 @@ func build(ctx context.Context, opts Options) (_ *project.Project, _ output, err
 		return nil, nil, err
 	}
 
+	j := job{Dir: dir, Version: opts.Version}
+	for _, b := range p.Blocks {
+		queries, err := annotated(p.Dir, b.Queries)
+		if err != nil {
+			return nil, nil, err
+		}
+		j.Blocks = append(j.Blocks, blockJob{
+			Out: b.Out, Facade: b.Facade, Import: b.Import, Queries: b.Queries, Annotated: queries,
+		})
+	}
+
 	// The worker makes its parser ready while the database is.
 	w, err := startWorker(ctx, opts.Worker)
 	if err != nil {
@@ -89,9 +100,8 @@ func build(ctx context.Context, opts Options) (_ *project.Project, _ output, err
 	}
 	defer func() { err = errors.Join(err, server.Close()) }()
 
-	j := job{Dir: dir, Version: opts.Version}
 	var urls []string
-	for _, b := range p.Blocks {
+	for i, b := range p.Blocks {
 		url, err := server.Create(ctx)
 		if err != nil {
 			return nil, nil, err
@@ -99,14 +109,8 @@ func build(ctx context.Context, opts Options) (_ *project.Project, _ output, err
 		if err := scratch.Apply(ctx, url, p.Dir, b.Schema); err != nil {
 			return nil, nil, fmt.Errorf("apply the schema: %w", err)
 		}
-		positions, err := findQueries(p.Dir, b.Queries)
-		if err != nil {
-			return nil, nil, err
-		}
 		urls = append(urls, url)
-		j.Blocks = append(j.Blocks, blockJob{
-			Out: b.Out, Facade: b.Facade, Import: b.Import, Queries: b.Queries, URL: url, Positions: positions,
-		})
+		j.Blocks[i].URL = url
 	}
 	config, err := p.Derive(dir, urls)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	sqlc "github.com/sqlc-dev/sqlc/pkg/cli"
 
+	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/annotation"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/facade"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/query"
 )
@@ -36,7 +37,7 @@ type blockJob struct {
 	Out, Facade, Import string // as in project.Block
 	Queries             []string
 	URL                 string              // of the database with the schema
-	Positions           map[string]position // of the queries
+	Annotated           []*annotation.Query // in the order of the files
 }
 
 // A worker is the process that does the job.
@@ -163,17 +164,27 @@ func (b *blockJob) writeFacade(j job) error {
 // classify finds the facts of all queries, or all that is to be refused, in the order of the
 // queries.
 func (b *blockJob) classify(source *facade.Source, catalog *query.Catalog) (map[string]*query.Facts, error) {
-	queries := slices.SortedFunc(slices.Values(source.Queries), func(x, y *facade.Query) int {
-		return b.Positions[x.Name].Number - b.Positions[y.Name].Number
-	})
+	statements := map[string]*facade.Query{}
+	for _, q := range source.Queries {
+		statements[q.Name] = q
+	}
 	all := map[string]*query.Facts{}
 	var refused []error
-	for _, q := range queries {
-		facts, err := query.Of(q.Cmd, q.SQL, q.Table, catalog)
+	for _, asked := range b.Annotated {
+		q := statements[asked.Name]
+		if q == nil {
+			return nil, fmt.Errorf("%s: %s: sqlc wrote no method of that name", asked.Position(), asked.Name)
+		}
+		facts, err := query.Of(q.Cmd, q.SQL, q.Table, asked.Reads, catalog)
 		if err != nil {
-			refused = append(refused, fmt.Errorf("%s: %s: %w", b.Positions[q.Name], q.Name, err))
+			refused = append(refused, fmt.Errorf("%s: %s: %w", asked.Position(), q.Name, err))
 		}
 		all[q.Name] = facts
+	}
+	for name := range statements {
+		if _, ok := all[name]; !ok {
+			return nil, fmt.Errorf("sqlc's method %s stands at no query", name)
+		}
 	}
 	return all, errors.Join(refused...)
 }

@@ -109,8 +109,8 @@ const (
 )
 
 // effect is the worst that the functions of this name may do: the parser does not choose
-// among overloads.
-func (c *Catalog) effect(name []string) (effect, string) {
+// among overloads. Those of the application are trusted to read only, or not.
+func (c *Catalog) effect(name []string, trusting bool) (effect, string) {
 	last := name[len(name)-1]
 	worst, why, found := harmless, "", false
 	for _, f := range c.functions[last] {
@@ -118,6 +118,9 @@ func (c *Catalog) effect(name []string) (effect, string) {
 			continue
 		}
 		found = true
+		if trusting && !f.builtin {
+			continue
+		}
 		e := f.effect(last)
 		if e <= worst {
 			continue

@@ -45,10 +45,14 @@ type RefusedError struct{ Reason string }
 func (e *RefusedError) Error() string { return e.Reason }
 
 // Of finds out what a query of sqlc's needs: cmd is its command, such as ":one", sql its
-// statement. A ":copyfrom" has a table instead.
-func Of(cmd, sql, table string, catalog *Catalog) (*Facts, error) {
+// statement. A ":copyfrom" has a table instead. Reads is the promise that the application's
+// functions in the statement only read.
+func Of(cmd, sql, table string, reads bool, catalog *Catalog) (*Facts, error) {
 	if cmd == ":copyfrom" {
 		return &Facts{Class: Write, Writes: []string{table}}, nil
+	}
+	if reads {
+		return reading(sql, catalog)
 	}
 	facts, err := Classify(sql, catalog)
 	if err == nil && strings.HasPrefix(cmd, ":batch") && facts.Class == Write {
@@ -60,13 +64,34 @@ func Of(cmd, sql, table string, catalog *Catalog) (*Facts, error) {
 	return facts, err
 }
 
+// reading finds out whether the promise that the functions only read is of use, and whether
+// it is all that is needed.
+func reading(sql string, catalog *Catalog) (*Facts, error) {
+	facts, err := Classify(sql, catalog)
+	if err != nil {
+		return nil, err
+	}
+	if facts.Class == Read {
+		return nil, &RefusedError{"@reads changes nothing, since all that the statement calls is known to read only: remove it"}
+	}
+	if facts, err = classify(sql, catalog, true); err != nil {
+		return nil, err
+	}
+	if facts.Class != Read {
+		return nil, &RefusedError{"@reads speaks for functions of the application, and the statement does more than call them: remove it. " + facts.String()}
+	}
+	return facts, nil
+}
+
 // Classify finds out what the one statement in sql needs.
-func Classify(sql string, catalog *Catalog) (*Facts, error) {
+func Classify(sql string, catalog *Catalog) (*Facts, error) { return classify(sql, catalog, false) }
+
+func classify(sql string, catalog *Catalog, trusting bool) (*Facts, error) {
 	kind, stmt, err := parse(sql)
 	if err != nil {
 		return nil, err
 	}
-	c := &classifier{catalog: catalog, facts: &Facts{}}
+	c := &classifier{catalog: catalog, facts: &Facts{}, trusting: trusting}
 	c.top(kind, stmt)
 	if c.refused != nil {
 		return nil, c.refused
@@ -85,10 +110,11 @@ func sorted(names []string) []string { return slices.Compact(slices.Sorted(slice
 
 // A classifier walks one statement.
 type classifier struct {
-	catalog *Catalog
-	facts   *Facts
-	refused error
-	writing int // depth of INSERT, UPDATE, DELETE and MERGE around the node
+	catalog  *Catalog
+	facts    *Facts
+	refused  error
+	writing  int  // depth of INSERT, UPDATE, DELETE and MERGE around the node
+	trusting bool // the application's functions only read
 }
 
 func (c *classifier) need(class Class) { c.facts.Class = max(c.facts.Class, class) }
@@ -244,7 +270,7 @@ func (c *classifier) reads(rangeVar node, in scope) {
 
 func (c *classifier) operator(qualified []any) {
 	name := words(qualified)
-	if len(name) > 0 && c.catalog.operators[name[len(name)-1]] {
+	if len(name) > 0 && c.catalog.operators[name[len(name)-1]] && !c.trusting {
 		c.needTransaction("the function of the operator %s is declared VOLATILE", name[len(name)-1])
 	}
 }
@@ -259,7 +285,7 @@ func (c *classifier) call(n node) {
 		c.setConfig(list(n, "args"))
 		return
 	}
-	effect, why := c.catalog.effect(name)
+	effect, why := c.catalog.effect(name, c.trusting)
 	if effect == writes || !c.catalog.builtin(last) {
 		c.facts.Calls = append(c.facts.Calls, last)
 	}

@@ -237,9 +237,44 @@ func TestCommands(t *testing.T) {
 		{cmd: ":batchone", sql: "SELECT id FROM users WHERE id = $1", class: query.Read},
 		{cmd: ":exec", sql: "INSERT INTO users VALUES ($1)", class: query.Write},
 	} {
-		facts, err := query.Of(c.cmd, c.sql, c.table, catalog)
+		facts, err := query.Of(c.cmd, c.sql, c.table, false, catalog)
 		require.NoError(t, err)
 		require.Equal(t, c.class, facts.Class, c.cmd)
+	}
+}
+
+func TestReads(t *testing.T) {
+	t.Parallel()
+	catalog := setup(t)
+	for _, c := range []struct{ name, sql, facts, refused string }{
+		{name: "volatile function", sql: "SELECT volatile_function(id) FROM users",
+			facts: "Reads users. Calls volatile_function()."},
+		{name: "its operator and aggregate", sql: "SELECT %%% added(id) FROM users",
+			facts: "Reads users. Calls added()."},
+		{name: "nothing to declare", sql: "SELECT stable_function(id), random() FROM users",
+			refused: "@reads changes nothing, since all that the statement calls is known to read only: remove it"},
+		{name: "lock clause", sql: "SELECT volatile_function(id) FROM users FOR SHARE",
+			refused: "@reads speaks for functions of the application, and the statement does more than call them: remove it. Locks users FOR SHARE. Calls volatile_function()."},
+		{name: "write in a WITH", sql: "WITH w AS (DELETE FROM users RETURNING id) SELECT volatile_function(id) FROM w",
+			refused: "@reads speaks for functions of the application, and the statement does more than call them: remove it. Writes users. Calls volatile_function()."},
+		{name: "advisory lock", sql: "SELECT volatile_function(id), pg_advisory_xact_lock(id) FROM users",
+			refused: "@reads speaks for functions of the application, and the statement does more than call them: remove it. Reads users. Calls volatile_function(). Needs a transaction: what pg_advisory_xact_lock() does may outlast the statement."},
+		{name: "view that locks", sql: "SELECT volatile_function(id) FROM locking_view",
+			refused: "@reads speaks for functions of the application, and the statement does more than call them: remove it. Reads locking_view. Calls volatile_function(). Needs a transaction: the view locking_view needs one."},
+		{name: "lock of the session", sql: "SELECT volatile_function(1), pg_advisory_lock(1)",
+			refused: "pg_advisory_lock() locks for the session, and the connection goes back to the pool with the lock: use pg_advisory_xact_lock(), which holds until the transaction ends"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			facts, err := query.Of(":one", c.sql, "", true, catalog)
+			if c.refused != "" {
+				require.EqualError(t, err, c.refused)
+				require.ErrorAs(t, err, new(*query.RefusedError))
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, query.Read, facts.Class)
+			require.Equal(t, c.facts, facts.String())
+		})
 	}
 }
 

@@ -1,0 +1,29 @@
+package generate
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/annotation"
+	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/scratch"
+)
+
+// annotated returns the queries of the files, in their order, with what is asked for them.
+func annotated(dir string, paths []string) (queries []*annotation.Query, err error) {
+	files, err := scratch.Files(dir, paths)
+	if err != nil {
+		return nil, err
+	}
+	var wrong []error
+	for _, file := range files {
+		source, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			return nil, err
+		}
+		found, err := annotation.Parse(filepath.ToSlash(file), string(source))
+		queries = append(queries, found...)
+		wrong = append(wrong, err)
+	}
+	return queries, errors.Join(wrong...)
+}

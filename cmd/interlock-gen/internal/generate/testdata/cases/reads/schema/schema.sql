@@ -1,0 +1,2 @@
+CREATE TABLE items (id bigint PRIMARY KEY, name text NOT NULL);
+CREATE FUNCTION price(bigint) RETURNS bigint LANGUAGE sql VOLATILE AS 'SELECT $1';
