@@ -1,6 +1,7 @@
 package faultproxy
 
 import (
+	"errors"
 	"os"
 	"syscall"
 	"time"
@@ -10,7 +11,14 @@ import (
 // A sleeper waits more exactly than Go's timers, which may wake an idle process a millisecond
 // late: by a timer of the kernel's, which Go waits for as for a socket. The zero value is
 // ready; one goroutine may use it.
-type sleeper struct{ timer *os.File }
+type sleeper struct {
+	timer   *os.File
+	control syscall.RawConn // of the timer
+	arm     func(fd uintptr)
+	spec    [2]syscall.Timespec
+	errno   syscall.Errno
+	expired [8]byte
+}
 
 // until returns at the time due, or, if that is far, when stop is closed.
 func (s *sleeper) until(due time.Time, stop <-chan struct{}) {
@@ -26,7 +34,7 @@ func (s *sleeper) until(due time.Time, stop <-chan struct{}) {
 		rest(d, stop)
 		return
 	}
-	_, _ = s.timer.Read(make([]byte, 8))
+	_, _ = s.timer.Read(s.expired[:])
 }
 
 func (s *sleeper) open() error {
@@ -35,22 +43,23 @@ func (s *sleeper) open() error {
 	if errno != 0 {
 		return errno
 	}
-	s.timer = os.NewFile(fd, "timer")
+	timer := os.NewFile(fd, "timer")
+	control, err := timer.SyscallConn()
+	if err != nil {
+		return errors.Join(err, timer.Close())
+	}
+	s.timer, s.control = timer, control
+	s.arm = func(fd uintptr) {
+		_, _, s.errno = syscall.RawSyscall6(syscall.SYS_TIMERFD_SETTIME, fd, 0, uintptr(unsafe.Pointer(&s.spec)), 0, 0, 0)
+	}
 	return nil
 }
 
 func (s *sleeper) set(d time.Duration) error {
-	c, err := s.timer.SyscallConn()
-	if err != nil {
-		return err
-	}
-	spec := [2]syscall.Timespec{1: syscall.NsecToTimespec(int64(d))} // once
-	var errno syscall.Errno
-	err = c.Control(func(fd uintptr) {
-		_, _, errno = syscall.RawSyscall6(syscall.SYS_TIMERFD_SETTIME, fd, 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
-	})
-	if err == nil && errno != 0 {
-		err = errno
+	s.spec[1] = syscall.NsecToTimespec(int64(d)) // once
+	err := s.control.Control(s.arm)
+	if err == nil && s.errno != 0 {
+		err = s.errno
 	}
 	return err
 }

@@ -137,8 +137,9 @@ type awaited struct {
 type tracker struct {
 	ready   bool // the connection is established
 	queue   []awaited
-	asked   int  // questions, see asks, whose answer the client has not got
-	copying bool // COPY FROM STDIN: what the server then ignores is not awaited
+	spare   []awaited // the room that queue begins with, after it was empty
+	asked   int       // questions, see asks, whose answer the client has not got
+	copying bool      // COPY FROM STDIN: what the server then ignores is not awaited
 }
 
 // syncs are the types that ReadyForQuery answers.
@@ -169,6 +170,9 @@ func (t *tracker) sent(a awaited) (comes, turn bool) {
 		}
 	default:
 		return false, false
+	}
+	if len(t.queue) == 0 {
+		t.queue = t.spare[:0]
 	}
 	t.queue = append(t.queue, a)
 	if !asks(a.typ) {

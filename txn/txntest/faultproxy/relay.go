@@ -1,7 +1,6 @@
 package faultproxy
 
 import (
-	"bytes"
 	"errors"
 	"net"
 	"slices"
@@ -16,7 +15,8 @@ import (
 // Each flow has a goroutine that reads, recognizes messages and decides what happens to them,
 // and one that delivers when the time has come. What is decided is queued in its place
 // between what was received, so that a fault happens when everything before it has been
-// delivered, whatever the delay.
+// delivered, whatever the delay. What need not wait for anything the reader sends itself: a
+// queue would cost a change of goroutine for each message.
 type relay struct {
 	p        *Proxy
 	up, down flow // to the server, to the client
@@ -41,8 +41,10 @@ type flow struct {
 	src, dst endpoint
 	judge    func(message) verdict
 	queue    chan item
+	pending  atomic.Int64 // items queued and not yet dealt with
 
 	// Of the reader alone.
+	sender   *sender
 	split    splitter
 	hiding   bool   // the current message is not passed on
 	after    []step // what happens at its end
@@ -64,11 +66,18 @@ const (
 	chunkSize = 32 << 10
 )
 
+// A chunk is room for what is queued, used again and again: where allocations are counted, the
+// proxy's are none.
+type chunk [chunkSize]byte
+
+var chunks = sync.Pool{New: func() any { return new(chunk) }}
+
 // An item is delivered in its turn: bytes, a step of a fault, or the end.
 type item struct {
 	due     time.Time
 	data    []byte
-	settled int // questions that the data answers
+	chunk   *chunk // where the data is
+	settled int    // questions that the data answers
 	step    step
 	end     bool
 }
@@ -99,10 +108,12 @@ func newRelay(p *Proxy, client, server endpoint) *relay {
 		ended:      make(chan struct{}),
 		over:       make(chan struct{}),
 	}
+	r.tracker.spare = make([]awaited, 0, 64)
 	r.up = flow{r: r, other: &r.down, src: client, dst: server, judge: r.judgeClient, split: splitter{want: wantOfClient}}
 	r.down = flow{r: r, other: &r.up, src: server, dst: client, judge: r.judgeServer, split: splitter{want: wantOfServer}}
 	for _, f := range []*flow{&r.up, &r.down} {
 		f.queue = make(chan item, queueSize)
+		f.sender = newSender(f.dst)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -249,7 +260,7 @@ func (f *flow) read() {
 			f.pass(buf[:kept])
 		}
 		f.sourceEnded(err)
-		f.put(item{end: true})
+		f.put(item{end: true, due: f.r.p.due()})
 		return
 	}
 }
@@ -265,7 +276,7 @@ func (f *flow) sourceEnded(err error) {
 	r.mu.Unlock()
 	if a != nil && !f.deserted {
 		f.pass(a.fault.Do.(Fail).fatal())
-		f.put(item{step: step{armed: a}})
+		f.put(item{step: step{armed: a}, due: f.r.p.due()})
 	}
 }
 
@@ -320,20 +331,41 @@ func (f *flow) take(b []byte) int {
 
 func (f *flow) steps(steps []step) {
 	for _, s := range steps {
-		f.put(item{step: s})
+		f.put(item{step: s, due: f.r.p.due()})
 	}
 }
 
-// pass queues a copy of b.
+// pass sends b, as far as nothing is before it and dst takes it at once. It queues a copy of
+// the rest.
 func (f *flow) pass(b []byte) {
-	if len(b) > 0 {
-		f.put(item{data: bytes.Clone(b), settled: f.settled})
-		f.settled = 0
+	due := f.r.p.due()
+	if due.IsZero() && f.pending.Load() == 0 && f.settleOpen() {
+		b = b[f.sender.send(b):]
 	}
+	for len(b) > 0 {
+		c := chunks.Get().(*chunk)
+		n := copy(c[:], b)
+		f.put(item{data: c[:n], chunk: c, settled: f.settled, due: due})
+		f.settled = 0
+		b = b[n:]
+	}
+}
+
+// settleOpen is false if what comes next has to wait, or is not delivered at all.
+func (f *flow) settleOpen() bool {
+	r := f.r
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f.stopped || f.broken || len(f.holds) > 0 {
+		return false
+	}
+	r.tracker.asked -= f.settled
+	f.settled = 0
+	return true
 }
 
 func (f *flow) put(it item) {
-	it.due = f.r.p.due()
+	f.pending.Add(1)
 	f.queue <- it
 }
 
@@ -350,7 +382,9 @@ func (f *flow) deliver() {
 			f.carryOut(it.step)
 		default:
 			f.write(it)
+			chunks.Put(it.chunk)
 		}
+		f.pending.Add(-1)
 	}
 }
 
