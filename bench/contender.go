@@ -35,7 +35,7 @@ type contender struct {
 
 	refusal error // what the transfer returns when there is too little money
 	unknown error // and when there is no such account
-	trips   int64 // round trips of a transfer
+	trips   int   // round trips of a transfer
 }
 
 // contenders begin with the one that the others are compared with.

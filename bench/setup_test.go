@@ -19,6 +19,7 @@ import (
 	"github.com/interlock-go/interlock/service/account"
 	"github.com/interlock-go/interlock/txn"
 	"github.com/interlock-go/interlock/txn/txntest"
+	"github.com/interlock-go/interlock/txn/txntest/faultproxy"
 	"github.com/interlock-go/interlock/txn/txntest/pgserver"
 )
 
@@ -105,16 +106,16 @@ var wallets = txntest.SQL(
 
 const opening = 1000
 
-// direct is the latency without a wire.
+// direct is the latency without a proxy.
 const direct time.Duration = -1
 
-// A fixture is a contender on a database of its own, at the end of a wire.
+// A fixture is a contender on a database of its own, behind a proxy that counts and delays.
 type fixture struct {
 	contender
 	transfer transfer
-	wire     *wire    // nil: none
-	accounts [2]int64 // hold the opening each
-	admin    string   // URL, past the wire
+	proxy    *faultproxy.Proxy // nil: none
+	accounts [2]int64          // hold the opening each
+	admin    string            // URL, past the proxy
 }
 
 func setup(tb testing.TB, c contender, latency time.Duration, conns int) *fixture {
@@ -135,8 +136,9 @@ func setup(tb testing.TB, c contender, latency time.Duration, conns int) *fixtur
 	f.admin = database.AdminURL()
 	url := database.AppURL()
 	if latency != direct {
-		f.wire = newWire(tb, url, latency)
-		url = f.wire.URL
+		f.proxy = txntest.NewProxy(tb, url)
+		f.proxy.SetDelay(latency)
+		url = f.proxy.URL()
 	}
 	move, done, err := c.open(tb.Context(), url, conns)
 	require.NoError(tb, err)

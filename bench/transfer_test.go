@@ -51,7 +51,7 @@ func TestContendersMoveMoney(t *testing.T) {
 	}
 }
 
-// TestRoundTrips checks what docs/benchmarks.md says of each contender, and that the wire
+// TestRoundTrips checks what docs/benchmarks.md says of each contender, and that the proxy
 // delays each of them.
 func TestRoundTrips(t *testing.T) {
 	t.Parallel()
@@ -61,12 +61,12 @@ func TestRoundTrips(t *testing.T) {
 				t.Parallel()
 				f := setup(t, c, latency, 1)
 				f.warm(t, 1)
-				least := int64(math.MaxInt64)
+				least := math.MaxInt
 				for n := range 4 {
-					f.wire.Trips.Store(0)
+					f.proxy.Reset()
 					start := time.Now()
 					require.NoError(t, f.swing(t.Context(), n))
-					took, trips := time.Since(start), f.wire.Trips.Load()
+					took, trips := time.Since(start), f.proxy.RoundTrips()
 					require.GreaterOrEqual(t, took, time.Duration(2*trips)*latency)
 					least = min(least, trips) // connections that were idle for a second are asked whether they live
 				}
@@ -190,8 +190,8 @@ type meter struct {
 }
 
 func (f *fixture) meter() meter {
-	if f.wire != nil {
-		f.wire.Trips.Store(0)
+	if f.proxy != nil {
+		f.proxy.Reset()
 	}
 	return meter{f, cpu()}
 }
@@ -201,8 +201,8 @@ func (m meter) report(b *testing.B, times []time.Duration) {
 	if used := cpu() - m.cpu; used > 0 {
 		b.ReportMetric(float64(used)/float64(len(times)), "cpu-ns/op")
 	}
-	if m.f.wire != nil {
-		b.ReportMetric(float64(m.f.wire.Trips.Load())/float64(len(times)), "rt/op")
+	if m.f.proxy != nil {
+		b.ReportMetric(float64(m.f.proxy.RoundTrips())/float64(len(times)), "rt/op")
 	}
 	b.ReportMetric(float64(percentile(times, 50)), "p50-ns/op")
 	b.ReportMetric(float64(percentile(times, 99)), "p99-ns/op")
