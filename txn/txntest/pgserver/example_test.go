@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -186,6 +187,31 @@ func ExampleServer_Crash() {
 
 	// Output:
 	// committed
+}
+
+// A server that is down for a second, as programs meet it: they are refused, and find it again.
+func ExampleServer_Outage() {
+	ctx := context.Background()
+	server, stop := started()
+	defer stop()
+	back := make(chan error, 1)
+	go func() { back <- server.Outage(ctx, pgserver.Outage{Crash: true, For: time.Second}) }()
+	for {
+		c, err := pgx.Connect(ctx, server.OwnerURL("template1"))
+		if err != nil {
+			fmt.Println("refused")
+			break
+		}
+		_ = c.Close(ctx) // not down yet
+	}
+	if err := <-back; err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(ask(server.OwnerURL("template1"), "select 'here'"))
+
+	// Output:
+	// refused
+	// here
 }
 
 // Reads on a standby see what was committed on the primary, a moment later, and it takes no

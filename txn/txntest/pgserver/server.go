@@ -462,13 +462,21 @@ func (s *Server) halt(signal func(*os.Process) error) error {
 
 // Restart stops the server, which ends all sessions, and starts it on the same port and
 // data.
-func (s *Server) Restart(ctx context.Context) error { return s.again(ctx, interrupt) }
+func (s *Server) Restart(ctx context.Context) error { return s.Outage(ctx, Outage{}) }
 
 // Crash ends the server as a failure of its own would, without a checkpoint, and starts it
 // again: it recovers from its log, and loses what was not in there.
-func (s *Server) Crash(ctx context.Context) error { return s.again(ctx, quit) }
+func (s *Server) Crash(ctx context.Context) error { return s.Outage(ctx, Outage{Crash: true}) }
 
-func (s *Server) again(ctx context.Context, signal func(*os.Process) error) error {
+// An Outage says how a server goes down, and for how long.
+type Outage struct {
+	Crash bool          // as Crash; else as Restart
+	For   time.Duration // it stays stopped for so long
+}
+
+// Outage is Restart, or Crash, of a server that does not come back at once. If ctx ends
+// meanwhile, it stays stopped.
+func (s *Server) Outage(ctx context.Context, o Outage) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -477,8 +485,19 @@ func (s *Server) again(ctx context.Context, signal func(*os.Process) error) erro
 	case s.stopped:
 		return errors.New("pgserver: the server is stopped")
 	}
+	signal := interrupt
+	if o.Crash {
+		signal = quit
+	}
 	if err := s.halt(signal); err != nil {
 		return err
+	}
+	pause := time.NewTimer(o.For)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	// Whoever took the port in the meantime may leave it again.
 	retry := time.NewTicker(50 * time.Millisecond)

@@ -147,6 +147,36 @@ func TestRestartAndCrash(t *testing.T) {
 	require.NoError(t, server.Stop(), "twice is once")
 }
 
+// A server is down for as long as it is told to be, and comes back unless nobody waits for it.
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	server := start(t, pgserver.Config{})
+	url := server.AdminURL("postgres")
+	const down = 300 * time.Millisecond
+	for _, crash := range []bool{false, true} {
+		since := time.Now()
+		require.NoError(t, server.Outage(t.Context(), pgserver.Outage{Crash: crash, For: down}))
+		require.GreaterOrEqual(t, time.Since(since), down)
+		require.NoError(t, connect(t, url).Ping(t.Context()))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	result := make(chan error, 1)
+	go func() { result <- server.Outage(ctx, pgserver.Outage{For: time.Hour}) }()
+	until(t, "the server is down", func() bool {
+		c, err := pgx.Connect(t.Context(), url)
+		if err == nil {
+			_ = c.Close(t.Context())
+		}
+		return err != nil
+	})
+	cancel()
+	require.ErrorIs(t, <-result, context.Canceled)
+	_, err := pgx.Connect(t.Context(), url)
+	require.Error(t, err)
+	require.NoError(t, server.Restart(t.Context()))
+	require.NoError(t, connect(t, url).Ping(t.Context()))
+}
+
 func TestRestartWhileOthersStop(t *testing.T) {
 	t.Parallel()
 	server := start(t, pgserver.Config{})
