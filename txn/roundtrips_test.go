@@ -48,8 +48,10 @@ func selects(n int) func(ctx context.Context, rx *txn.ReadTx) error {
 }
 
 // lockBoth is a transfer's one question.
-func lockBoth(ctx context.Context, tx *txn.Tx) ([]int64, error) {
-	rows, err := tx.Query(ctx, "select balance from accounts where id = any ($1) order by id for no key update", []int64{1, 2})
+func lockBoth(ctx context.Context, tx *txn.Tx) ([]int64, error) { return lockAccounts(ctx, tx, 1, 2) }
+
+func lockAccounts(ctx context.Context, tx *txn.Tx, ids ...int64) ([]int64, error) {
+	rows, err := tx.Query(ctx, "select balance from accounts where id = any ($1) order by id for no key update", ids)
 	if err != nil {
 		return nil, err
 	}
