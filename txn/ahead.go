@@ -135,11 +135,15 @@ func (t *transaction) exchange() {
 func (t *transaction) board(ctx context.Context, tried bool) error {
 	if t.conn == nil {
 		since := t.now()
+		waiting := int32(0) // in the pool, perhaps as dead as the one before
+		if tried {
+			waiting = t.db.pool.Stat().IdleConns()
+		}
 		pooled, err := t.db.acquire(ctx)
 		for n := int32(0); err == nil && tried && pooled.Ping(ctx) != nil; n++ {
 			closeConn(pooled.Conn(), t.db.cfg.ResolveTimeout)
 			pooled.Release()
-			if n > t.db.pool.Config().MaxConns {
+			if n >= waiting { // a new one: it is the server that fails
 				return &lostError{pgconn.ErrConnClosed}
 			}
 			pooled, err = t.db.acquire(ctx)
