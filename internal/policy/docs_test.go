@@ -17,7 +17,7 @@ func TestDocumentedGoIsTested(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join("..", "..")
 	var tested strings.Builder
-	for _, pattern := range []string{"txn/*_test.go", "service/*/*_test.go", "txn/txntest/*_test.go"} {
+	for _, pattern := range []string{"txn/*_test.go", "service/*/*_test.go", "txn/txntest/*_test.go", "db/*_test.go"} {
 		files, err := filepath.Glob(filepath.Join(root, pattern))
 		require.NoError(t, err)
 		for _, f := range files {

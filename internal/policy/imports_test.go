@@ -37,7 +37,7 @@ const policy = `
 
 	.                     : uuid, decimal
 	schema                : | pgx, goose, txn, txn/txntest, internal/testschema
-	db                    : pgx, txn, txn/sqlcbind, db/internal/sqlcgen, db/money
+	db                    : pgx, txn, txn/sqlcbind, db/internal/sqlcgen, db/money | internal/testschema, txn/txntest/pgserver
 	db/internal/sqlcgen   : pgx, uuid, decimal, db/money
 	db/money              :
 	service/*             : txn, db, db/money | pgx, txn/txntest, txn/txntest/*, internal/testschema

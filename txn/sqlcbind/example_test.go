@@ -69,6 +69,44 @@ func ExampleRead() {
 	// 25006
 }
 
+// Queries whose answers can wait: both travel with COMMIT.
+func ExampleQueue() {
+	ctx := context.Background()
+	d, done := counters()
+	defer done()
+
+	count, err := txn.WithTxValue(ctx, d, txn.Options{Label: "increment"}, func(ctx context.Context, tx *txn.Tx) (*txn.Pending[int], error) {
+		sqlcbind.QueueExec(tx, func(d sqlcbind.DBTX) error { return queries{d}.increment(ctx) })
+		return sqlcbind.Queue(tx, func(d sqlcbind.DBTX) (int, error) { return queries{d}.count(ctx) }), nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(count.Value())
+
+	// Output:
+	// 1 <nil>
+}
+
+// A statement of which nothing is wanted but that it succeeds.
+func ExampleQueueExec() {
+	ctx := context.Background()
+	d, done := counters()
+	defer done()
+
+	err := txn.WithTx(ctx, d, txn.Options{Label: "increment"}, func(ctx context.Context, tx *txn.Tx) error {
+		incremented := sqlcbind.QueueExec(tx, func(d sqlcbind.DBTX) error { return queries{d}.increment(ctx) })
+		_, err := incremented.Value()
+		fmt.Println(errors.Is(err, txn.ErrPending))
+		return nil
+	})
+	fmt.Println(err)
+
+	// Output:
+	// true
+	// <nil>
+}
+
 // Single statements without a transaction around them. Inside of one the pool is refused.
 func ExampleAutocommit() {
 	ctx := context.Background()

@@ -13,10 +13,14 @@ import (
 	"github.com/interlock-go/interlock/txn/internal/seam"
 )
 
-// Version1 is named by generated code that needs this version of the package. Code from a
-// newer generator does not compile with an older library; the message then names what is
-// missing.
-const Version1 = true
+// Generated code names the version of this package that it needs. If it is from a newer
+// generator than the library, it does not compile, and the message names the missing
+// version: raise the library's. A version that the library can serve no longer is removed
+// here; the message is the same then, and the code must be generated anew.
+const (
+	Version1 = true
+	Version2 = true // queued forms
+)
 
 // A DBTX has what any DBTX that sqlc writes for pgx v5 asks for.
 type DBTX interface {

@@ -47,6 +47,7 @@ func Write(source *Source, facts map[string]*query.Facts, opts Options) (map[str
 		"querier.go":    w.queriers,
 		"queries.go":    w.queries,
 		"read.go":       w.read,
+		"queued.go":     w.queued,
 		"autocommit.go": w.autocommit,
 		"models.go":     w.models,
 	} {
@@ -80,7 +81,7 @@ func (f *file) printf(format string, args ...any) { fmt.Fprintf(&f.body, format,
 
 // declared are the names that the facade itself declares.
 var declared = []string{"New", "NewRead", "Autocommit", "Queries", "ReadQueries",
-	"AutocommitQueries", "ReadQuerier", "WriteQuerier", "LockQuerier"}
+	"AutocommitQueries", "QueuedQueries", "QueuedReadQueries", "ReadQuerier", "WriteQuerier", "LockQuerier"}
 
 // collisions finds names of sqlc's that the facade cannot pass on, because it declares the
 // same ones.
@@ -160,6 +161,10 @@ func (w *writer) doc(f *file) {
 //
 // A function should ask for the least that it needs: [ReadQuerier], [WriteQuerier] or
 // [LockQuerier].
+//
+// [Queries.Queued] and [ReadQueries.Queued] have the queries again for answers that are not
+// needed at once: those wait for the next call that needs one, or for COMMIT, and travel
+// with it.
 `, w.opts.Package, from)
 }
 
@@ -201,14 +206,17 @@ func (w *writer) queries(f *file) {
 	f.uses["txn"], f.uses["sqlcbind"], f.uses[w.Name] = true, true, true
 	f.printf(`
 // The version of the library that this code needs.
-const _ = sqlcbind.Version1
+const _ = sqlcbind.Version2
 
 // Queries has every query. It is valid as long as its transaction, and like it not for
 // concurrent use.
-type Queries struct{ q *%[1]s.Queries }
+type Queries struct {
+	tx *txn.Tx
+	q *%[1]s.Queries
+}
 
 // New binds the queries to a read-write transaction.
-func New(tx *txn.Tx) *Queries { return &Queries{q: %[1]s.New(sqlcbind.Tx(tx))} }
+func New(tx *txn.Tx) *Queries { return &Queries{tx: tx, q: %[1]s.New(sqlcbind.Tx(tx))} }
 `, w.Name)
 	for _, q := range w.of(query.Lock) {
 		w.method(f, "Queries", "q", q)
@@ -220,10 +228,13 @@ func (w *writer) read(f *file) {
 	f.printf(`
 // ReadQueries has the queries that only read. It is valid as long as its transaction, and
 // like it not for concurrent use.
-type ReadQueries struct{ q *%[1]s.Queries }
+type ReadQueries struct {
+	r txn.Reads
+	q *%[1]s.Queries
+}
 
 // NewRead binds the queries that only read to a transaction of either kind.
-func NewRead(r txn.Reads) *ReadQueries { return &ReadQueries{q: %[1]s.New(sqlcbind.Read(r))} }
+func NewRead(r txn.Reads) *ReadQueries { return &ReadQueries{r: r, q: %[1]s.New(sqlcbind.Read(r))} }
 `, w.Name)
 	for _, q := range w.of(query.Read) {
 		w.method(f, "ReadQueries", "q", q)
@@ -280,14 +291,15 @@ func (w *writer) signature(fn *ast.FuncType) string {
 	return strings.TrimPrefix(w.print(fn), "func")
 }
 
-func arguments(fn *ast.FuncType) string {
-	var names []string
+func arguments(fn *ast.FuncType) string { return strings.Join(names(fn), ", ") }
+
+func names(fn *ast.FuncType) (names []string) {
 	for _, field := range fn.Params.List {
 		for _, name := range field.Names {
 			names = append(names, name.Name)
 		}
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // models passes on the rest of what sqlc declares.

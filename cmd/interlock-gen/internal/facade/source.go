@@ -160,6 +160,8 @@ func newQuery(fn *ast.FuncDecl, texts map[string]statement) (*Query, error) {
 		return nil, fmt.Errorf("the query %s has a name that begins with a small letter, which no other package can call: capitalize it", q.Name)
 	case q.Name == "WithTx":
 		return nil, fmt.Errorf("the query WithTx has the name of a method that sqlc writes: rename it")
+	case q.Name == "Queued":
+		return nil, fmt.Errorf("the query Queued has the name of a method that is generated: rename it")
 	}
 	if text, ok := texts[q.Name]; ok {
 		q.Cmd, q.SQL = text.cmd, text.sql

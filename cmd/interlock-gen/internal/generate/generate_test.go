@@ -125,6 +125,7 @@ func TestFailureChangesNothing(t *testing.T) {
 		"refusal":    {"queries/bad.sql", "\n-- name: Bad :exec\nSELECT pg_advisory_lock(1);\n", "queries/bad.sql:2: Bad: pg_advisory_lock() locks for the session"},
 		"schema":     {"schema/00002_bad.sql", "-- +goose Up\nCREATE TABLE (;\n", "apply the schema: schema: partial migration error (type:sql,version:2): ERROR: syntax error"},
 		"small name": {"queries/bad.sql", "-- name: bad :one\nSELECT 1;\n", "the query bad has a name that begins with a small letter"},
+		"own method": {"queries/bad.sql", "-- name: Queued :one\nSELECT 1;\n", "the query Queued has the name of a method that is generated"},
 		"in the way": {"db/read.go", "package db\n", "db/read.go is in the way: it was not generated"},
 	} {
 		t.Run(name, func(t *testing.T) {

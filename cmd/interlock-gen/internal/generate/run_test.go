@@ -44,9 +44,9 @@ func TestOutputRuns(t *testing.T) {
 	dir, opts := setup(t, "testdata/cases/every-class")
 	_, err := generate.Generate(t.Context(), opts)
 	require.NoError(t, err)
-	program, err := os.ReadFile("testdata/run/main.go")
-	require.NoError(t, err)
-	put(t, dir, "main.go", string(program))
+	for name, content := range tree(t, "testdata/run") {
+		put(t, dir, name, content)
+	}
 	asModule(t, dir)
 
 	run := goCommand(dir, "run", ".")
@@ -64,15 +64,21 @@ func TestMisuseDoesNotCompile(t *testing.T) {
 	require.NoError(t, err)
 	asModule(t, dir)
 	for name, c := range map[string]struct{ statement, message string }{
-		"lock on the pool":          {"db.Autocommit(d).LockAccount(ctx, 1)", "has no field or method LockAccount"},
-		"lock in a read":            {"db.NewRead(rx).LockAccount(ctx, 1)", "has no field or method LockAccount"},
-		"write in a read":           {"db.NewRead(rx).CreateAccount(ctx, 1)", "has no field or method CreateAccount"},
-		"writing batch on the pool": {"db.Autocommit(d).AppendAudits(ctx, nil)", "has no field or method AppendAudits"},
-		"unknown on the pool":       {"db.Autocommit(d).AuditAll(ctx)", "has no field or method AuditAll"},
-		"every query for a read":    {"db.New(rx)", "cannot use rx"},
-		"reader as locker":          {"var _ db.LockQuerier = db.NewRead(rx)", "does not implement db.LockQuerier"},
-		"pool as locker":            {"var _ db.LockQuerier = db.Autocommit(d)", "does not implement db.LockQuerier"},
-		"sqlc's own package":        {"_ = sqlcgen.New", "use of internal package"},
+		"lock on the pool":           {"db.Autocommit(d).LockAccount(ctx, 1)", "has no field or method LockAccount"},
+		"lock in a read":             {"db.NewRead(rx).LockAccount(ctx, 1)", "has no field or method LockAccount"},
+		"write in a read":            {"db.NewRead(rx).CreateAccount(ctx, 1)", "has no field or method CreateAccount"},
+		"writing batch on the pool":  {"db.Autocommit(d).AppendAudits(ctx, nil)", "has no field or method AppendAudits"},
+		"unknown on the pool":        {"db.Autocommit(d).AuditAll(ctx)", "has no field or method AuditAll"},
+		"every query for a read":     {"db.New(rx)", "cannot use rx"},
+		"reader as locker":           {"var _ db.LockQuerier = db.NewRead(rx)", "does not implement db.LockQuerier"},
+		"pool as locker":             {"var _ db.LockQuerier = db.Autocommit(d)", "does not implement db.LockQuerier"},
+		"queued on the pool":         {"db.Autocommit(d).Queued()", "has no field or method Queued"},
+		"queued lock in a read":      {"db.NewRead(rx).Queued().LockAccount(1)", "has no field or method LockAccount"},
+		"queued write in a read":     {"db.NewRead(tx).Queued().CreateAccount(1)", "has no field or method CreateAccount"},
+		"queued COPY":                {"db.New(tx).Queued().CopyAudit(nil)", "has no field or method CopyAudit"},
+		"queued batch":               {"db.New(tx).Queued().AppendAudits(nil)", "has no field or method AppendAudits"},
+		"queued answer as an answer": {"var _ db.Account = db.New(tx).Queued().LockAccount(1)", "cannot use db.New(tx).Queued()"},
+		"sqlc's own package":         {"_ = sqlcgen.New", "use of internal package"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			imports := `"context"; "example.com/app/db"; "github.com/interlock-go/interlock/txn"`

@@ -22,7 +22,7 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	d, err := txn.Open(ctx, os.Getenv("DATABASE_URL"), txn.Config{})
+	d, err := txn.Open(ctx, os.Getenv("DATABASE_URL"), txn.Config{Observers: []txn.Observer{trips}})
 	if err != nil {
 		return err
 	}
@@ -60,6 +60,9 @@ func run(ctx context.Context) error {
 	})
 	if err != nil {
 		return err
+	}
+	if err := queued(ctx, d, id); err != nil {
+		return fmt.Errorf("queued: %w", err)
 	}
 	if err := check(ctx, db.Autocommit(d), id); err != nil {
 		return fmt.Errorf("autocommit: %w", err)

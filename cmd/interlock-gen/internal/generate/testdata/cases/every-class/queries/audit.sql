@@ -10,3 +10,9 @@ SELECT id, note FROM audit WHERE account_id = $1 ORDER BY id;
 -- name: AuditAll :one
 -- AuditAll calls a function that writes.
 SELECT audit_all();
+
+-- name: AddNote :exec
+INSERT INTO audit (account_id, note) VALUES (@account_id, @note);
+
+-- name: ForgetNotes :execresult
+DELETE FROM audit WHERE note = $1;

@@ -13,10 +13,13 @@ import (
 
 // ReadQueries has the queries that only read. It is valid as long as its transaction, and
 // like it not for concurrent use.
-type ReadQueries struct{ q *sqlcgen.Queries }
+type ReadQueries struct {
+	r txn.Reads
+	q *sqlcgen.Queries
+}
 
 // NewRead binds the queries that only read to a transaction of either kind.
-func NewRead(r txn.Reads) *ReadQueries { return &ReadQueries{q: sqlcgen.New(sqlcbind.Read(r))} }
+func NewRead(r txn.Reads) *ReadQueries { return &ReadQueries{r: r, q: sqlcgen.New(sqlcbind.Read(r))} }
 
 // Reads read_queries.
 func (q *ReadQueries) GetReadQuery(ctx context.Context) (pgtype.Int8, error) {

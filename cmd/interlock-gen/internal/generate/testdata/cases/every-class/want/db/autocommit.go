@@ -8,6 +8,7 @@ import (
 	"example.com/app/db/internal/sqlcgen"
 	"github.com/interlock-go/interlock/txn"
 	"github.com/interlock-go/interlock/txn/sqlcbind"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // AutocommitQueries has the queries that need no transaction that goes on after them, each
@@ -29,6 +30,11 @@ func (q *AutocommitQueries) AddBalance(ctx context.Context, arg AddBalanceParams
 }
 
 // Writes audit.
+func (q *AutocommitQueries) AddNote(ctx context.Context, arg AddNoteParams) error {
+	return q.write.AddNote(ctx, arg)
+}
+
+// Writes audit.
 func (q *AutocommitQueries) CopyAudit(ctx context.Context, arg []CopyAuditParams) (int64, error) {
 	return q.write.CopyAudit(ctx, arg)
 }
@@ -40,6 +46,11 @@ func (q *AutocommitQueries) CopyAudit(ctx context.Context, arg []CopyAuditParams
 // Writes accounts.
 func (q *AutocommitQueries) CreateAccount(ctx context.Context, balanceMinor int64) (int64, error) {
 	return q.write.CreateAccount(ctx, balanceMinor)
+}
+
+// Writes audit.
+func (q *AutocommitQueries) ForgetNotes(ctx context.Context, note *string) (pgconn.CommandTag, error) {
+	return q.write.ForgetNotes(ctx, note)
 }
 
 // GetAccount returns an account, or pgx.ErrNoRows.

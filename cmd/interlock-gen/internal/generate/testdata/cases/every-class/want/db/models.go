@@ -15,6 +15,7 @@ type (
 
 // Of the queries in audit.sql.
 type (
+	AddNoteParams   = sqlcgen.AddNoteParams
 	CopyAuditParams = sqlcgen.CopyAuditParams
 )
 

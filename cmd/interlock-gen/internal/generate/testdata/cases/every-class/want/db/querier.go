@@ -4,6 +4,8 @@ package db
 
 import (
 	"context"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // ReadQuerier has the queries that only read.
@@ -31,6 +33,9 @@ type WriteQuerier interface {
 	AddBalance(ctx context.Context, arg AddBalanceParams) (int64, error)
 
 	// Writes audit.
+	AddNote(ctx context.Context, arg AddNoteParams) error
+
+	// Writes audit.
 	CopyAudit(ctx context.Context, arg []CopyAuditParams) (int64, error)
 
 	// CreateAccount opens an account.
@@ -39,6 +44,9 @@ type WriteQuerier interface {
 	//
 	// Writes accounts.
 	CreateAccount(ctx context.Context, balanceMinor int64) (int64, error)
+
+	// Writes audit.
+	ForgetNotes(ctx context.Context, note *string) (pgconn.CommandTag, error)
 }
 
 // LockQuerier adds the queries that need a read-write transaction: their locks, for

@@ -8,21 +8,30 @@ import (
 	"example.com/app/db/internal/sqlcgen"
 	"github.com/interlock-go/interlock/txn"
 	"github.com/interlock-go/interlock/txn/sqlcbind"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // The version of the library that this code needs.
-const _ = sqlcbind.Version1
+const _ = sqlcbind.Version2
 
 // Queries has every query. It is valid as long as its transaction, and like it not for
 // concurrent use.
-type Queries struct{ q *sqlcgen.Queries }
+type Queries struct {
+	tx *txn.Tx
+	q  *sqlcgen.Queries
+}
 
 // New binds the queries to a read-write transaction.
-func New(tx *txn.Tx) *Queries { return &Queries{q: sqlcgen.New(sqlcbind.Tx(tx))} }
+func New(tx *txn.Tx) *Queries { return &Queries{tx: tx, q: sqlcgen.New(sqlcbind.Tx(tx))} }
 
 // Writes accounts.
 func (q *Queries) AddBalance(ctx context.Context, arg AddBalanceParams) (int64, error) {
 	return q.q.AddBalance(ctx, arg)
+}
+
+// Writes audit.
+func (q *Queries) AddNote(ctx context.Context, arg AddNoteParams) error {
+	return q.q.AddNote(ctx, arg)
 }
 
 // Writes audit. Needs a transaction: the statements of a batch are committed together, or none is.
@@ -49,6 +58,11 @@ func (q *Queries) CopyAudit(ctx context.Context, arg []CopyAuditParams) (int64, 
 // Writes accounts.
 func (q *Queries) CreateAccount(ctx context.Context, balanceMinor int64) (int64, error) {
 	return q.q.CreateAccount(ctx, balanceMinor)
+}
+
+// Writes audit.
+func (q *Queries) ForgetNotes(ctx context.Context, note *string) (pgconn.CommandTag, error) {
+	return q.q.ForgetNotes(ctx, note)
 }
 
 // GetAccount returns an account, or pgx.ErrNoRows.

@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"example.com/app/db/internal/sqlcgen"
+	sqlcbind2 "example.com/app/sqlcbind"
 	txn2 "example.com/app/txn"
 	"github.com/google/uuid"
 	"github.com/interlock-go/interlock/txn"
@@ -23,6 +24,11 @@ func Autocommit(d *txn.DB) *AutocommitQueries {
 		read:  sqlcgen.New(sqlcbind.AutocommitRead(d)),
 		write: sqlcgen.New(sqlcbind.Autocommit(d)),
 	}
+}
+
+// Reads things.
+func (q *AutocommitQueries) ByMisleadingNames(ctx context.Context, d uuid.UUID, txn txn2.Amount, sqlcgen sqlcbind2.Other, q_ int32, string string) ([]uuid.UUID, error) {
+	return q.read.ByMisleadingNames(ctx, d, txn, sqlcgen, q_, string)
 }
 
 // Reads things.

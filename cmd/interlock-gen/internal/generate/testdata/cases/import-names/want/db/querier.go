@@ -13,6 +13,9 @@ import (
 // ReadQuerier has the queries that only read.
 type ReadQuerier interface {
 	// Reads things.
+	ByMisleadingNames(ctx context.Context, d uuid.UUID, txn txn2.Amount, sqlcgen sqlcbind2.Other, q_ int32, string string) ([]uuid.UUID, error)
+
+	// Reads things.
 	FindByAmount(ctx context.Context, amount txn2.Amount) ([]uuid.UUID, error)
 
 	// Reads things.

@@ -14,14 +14,22 @@ import (
 )
 
 // The version of the library that this code needs.
-const _ = sqlcbind.Version1
+const _ = sqlcbind.Version2
 
 // Queries has every query. It is valid as long as its transaction, and like it not for
 // concurrent use.
-type Queries struct{ q *sqlcgen.Queries }
+type Queries struct {
+	tx *txn.Tx
+	q  *sqlcgen.Queries
+}
 
 // New binds the queries to a read-write transaction.
-func New(tx *txn.Tx) *Queries { return &Queries{q: sqlcgen.New(sqlcbind.Tx(tx))} }
+func New(tx *txn.Tx) *Queries { return &Queries{tx: tx, q: sqlcgen.New(sqlcbind.Tx(tx))} }
+
+// Reads things.
+func (q *Queries) ByMisleadingNames(ctx context.Context, d uuid.UUID, txn txn2.Amount, sqlcgen sqlcbind2.Other, q_ int32, string string) ([]uuid.UUID, error) {
+	return q.q.ByMisleadingNames(ctx, d, txn, sqlcgen, q_, string)
+}
 
 // Reads things.
 func (q *Queries) FindByAmount(ctx context.Context, amount txn2.Amount) ([]uuid.UUID, error) {

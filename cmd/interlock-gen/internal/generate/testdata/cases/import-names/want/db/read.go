@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"example.com/app/db/internal/sqlcgen"
+	sqlcbind2 "example.com/app/sqlcbind"
 	txn2 "example.com/app/txn"
 	"github.com/google/uuid"
 	"github.com/interlock-go/interlock/txn"
@@ -14,10 +15,18 @@ import (
 
 // ReadQueries has the queries that only read. It is valid as long as its transaction, and
 // like it not for concurrent use.
-type ReadQueries struct{ q *sqlcgen.Queries }
+type ReadQueries struct {
+	r txn.Reads
+	q *sqlcgen.Queries
+}
 
 // NewRead binds the queries that only read to a transaction of either kind.
-func NewRead(r txn.Reads) *ReadQueries { return &ReadQueries{q: sqlcgen.New(sqlcbind.Read(r))} }
+func NewRead(r txn.Reads) *ReadQueries { return &ReadQueries{r: r, q: sqlcgen.New(sqlcbind.Read(r))} }
+
+// Reads things.
+func (q *ReadQueries) ByMisleadingNames(ctx context.Context, d uuid.UUID, txn txn2.Amount, sqlcgen sqlcbind2.Other, q_ int32, string string) ([]uuid.UUID, error) {
+	return q.q.ByMisleadingNames(ctx, d, txn, sqlcgen, q_, string)
+}
 
 // Reads things.
 func (q *ReadQueries) FindByAmount(ctx context.Context, amount txn2.Amount) ([]uuid.UUID, error) {

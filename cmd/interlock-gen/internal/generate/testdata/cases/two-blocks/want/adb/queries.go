@@ -11,14 +11,17 @@ import (
 )
 
 // The version of the library that this code needs.
-const _ = sqlcbind.Version1
+const _ = sqlcbind.Version2
 
 // Queries has every query. It is valid as long as its transaction, and like it not for
 // concurrent use.
-type Queries struct{ q *sqlcgen.Queries }
+type Queries struct {
+	tx *txn.Tx
+	q  *sqlcgen.Queries
+}
 
 // New binds the queries to a read-write transaction.
-func New(tx *txn.Tx) *Queries { return &Queries{q: sqlcgen.New(sqlcbind.Tx(tx))} }
+func New(tx *txn.Tx) *Queries { return &Queries{tx: tx, q: sqlcgen.New(sqlcbind.Tx(tx))} }
 
 // Reads items.
 func (q *Queries) GetItem(ctx context.Context, a int64) (int64, error) {

@@ -10,7 +10,10 @@ import (
 
 // ReadQueries has the queries that only read. It is valid as long as its transaction, and
 // like it not for concurrent use.
-type ReadQueries struct{ q *gen.Queries }
+type ReadQueries struct {
+	r txn.Reads
+	q *gen.Queries
+}
 
 // NewRead binds the queries that only read to a transaction of either kind.
-func NewRead(r txn.Reads) *ReadQueries { return &ReadQueries{q: gen.New(sqlcbind.Read(r))} }
+func NewRead(r txn.Reads) *ReadQueries { return &ReadQueries{r: r, q: gen.New(sqlcbind.Read(r))} }

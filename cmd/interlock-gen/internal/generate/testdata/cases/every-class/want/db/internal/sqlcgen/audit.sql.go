@@ -7,7 +7,23 @@ package sqlcgen
 
 import (
 	"context"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
+
+const addNote = `-- name: AddNote :exec
+INSERT INTO audit (account_id, note) VALUES ($1, $2)
+`
+
+type AddNoteParams struct {
+	AccountID int64
+	Note      *string
+}
+
+func (q *Queries) AddNote(ctx context.Context, arg AddNoteParams) error {
+	_, err := q.db.Exec(ctx, addNote, arg.AccountID, arg.Note)
+	return err
+}
 
 const auditAll = `-- name: AuditAll :one
 SELECT audit_all()
@@ -24,4 +40,12 @@ func (q *Queries) AuditAll(ctx context.Context) (int64, error) {
 type CopyAuditParams struct {
 	AccountID int64
 	Note      *string
+}
+
+const forgetNotes = `-- name: ForgetNotes :execresult
+DELETE FROM audit WHERE note = $1
+`
+
+func (q *Queries) ForgetNotes(ctx context.Context, note *string) (pgconn.CommandTag, error) {
+	return q.db.Exec(ctx, forgetNotes, note)
 }

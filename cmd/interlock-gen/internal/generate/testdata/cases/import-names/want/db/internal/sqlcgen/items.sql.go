@@ -13,6 +13,36 @@ import (
 	"github.com/google/uuid"
 )
 
+const byMisleadingNames = `-- name: ByMisleadingNames :many
+SELECT id FROM things WHERE id = $1 AND amount = $2 AND other = $3 AND 1 = $4::int AND 'x' = $5::text
+`
+
+func (q *Queries) ByMisleadingNames(ctx context.Context, d uuid.UUID, txn txn.Amount, sqlcgen sqlcbind.Other, q_ int32, string string) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, byMisleadingNames,
+		d,
+		txn,
+		sqlcgen,
+		q_,
+		string,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const findByAmount = `-- name: FindByAmount :many
 SELECT id FROM things WHERE amount = $1
 `
