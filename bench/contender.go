@@ -46,7 +46,7 @@ var contenders = []contender{
 	{name: "interlock", open: openInterlock, trips: 5, refusal: errFunds, unknown: pgx.ErrNoRows},
 	{name: "queued", open: openQueued, trips: 2, refusal: errFunds, unknown: pgx.ErrNoRows},
 	{name: "oneflush", open: openOneFlush, trips: 1, refusal: errFunds, unknown: pgx.ErrNoRows},
-	{name: "generated", open: openGenerated, trips: 3, books: true, refusal: account.ErrInsufficientFunds, unknown: account.ErrUnknownAccount},
+	{name: "generated", open: openGenerated, trips: 2, books: true, refusal: account.ErrInsufficientFunds, unknown: account.ErrUnknownAccount},
 	{name: "crdbpgxv5", open: openCRDB, trips: 8, refusal: errFunds, unknown: pgx.ErrNoRows},
 	{name: "gorm", open: openGORM, trips: 6, refusal: errFunds, unknown: gorm.ErrRecordNotFound},
 	{name: "bun", open: openBun, trips: 6, refusal: errFunds, unknown: sql.ErrNoRows},

@@ -101,6 +101,9 @@ func (q *AutocommitQueries) GetSettings(ctx context.Context, userID int64) (Sett
 	return q.read.GetSettings(ctx, userID)
 }
 
+// GetSystemAccount finds the other side of deposits, withdrawals or bonuses. It is not to be
+// locked: everybody's money passes it.
+//
 // Reads accounts.
 func (q *AutocommitQueries) GetSystemAccount(ctx context.Context, code string) (Account, error) {
 	return q.read.GetSystemAccount(ctx, code)
@@ -142,7 +145,8 @@ func (q *AutocommitQueries) ListEntries(ctx context.Context, arg ListEntriesPara
 // done: a transfer with this key exists.
 //
 // The caller holds the locks of the customers' accounts (LockAccounts), and has looked at
-// funds and status under them.
+// funds and status under them. Should one of the balances not have changed all the same, the
+// statement fails, with cardinal_number_domain_check: so it can travel with COMMIT.
 //
 // Writes accounts, ledger_entries, transfers.
 func (q *AutocommitQueries) RecordTransfer(ctx context.Context, arg RecordTransferParams) (RecordTransferRow, error) {

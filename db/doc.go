@@ -8,4 +8,8 @@
 //
 // A function should ask for the least that it needs: [ReadQuerier], [WriteQuerier] or
 // [LockQuerier].
+//
+// [Queries.Queued] and [ReadQueries.Queued] have the queries again for answers that are not
+// needed at once: those wait for the next call that needs one, or for COMMIT, and travel
+// with it.
 package db

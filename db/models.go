@@ -8,8 +8,6 @@ import (
 
 // Of the queries in account.sql.
 type (
-	LockAccountWithSystemParams     = sqlcgen.LockAccountWithSystemParams
-	LockAccountWithSystemRow        = sqlcgen.LockAccountWithSystemRow
 	LockNextAccountsParams          = sqlcgen.LockNextAccountsParams
 	SetAccountStatusAtVersionParams = sqlcgen.SetAccountStatusAtVersionParams
 	SetAccountStatusParams          = sqlcgen.SetAccountStatusParams

@@ -35,6 +35,9 @@ type ReadQuerier interface {
 	// Reads settings.
 	GetSettings(ctx context.Context, userID int64) (Setting, error)
 
+	// GetSystemAccount finds the other side of deposits, withdrawals or bonuses. It is not to be
+	// locked: everybody's money passes it.
+	//
 	// Reads accounts.
 	GetSystemAccount(ctx context.Context, code string) (Account, error)
 
@@ -101,7 +104,8 @@ type WriteQuerier interface {
 	// done: a transfer with this key exists.
 	//
 	// The caller holds the locks of the customers' accounts (LockAccounts), and has looked at
-	// funds and status under them.
+	// funds and status under them. Should one of the balances not have changed all the same, the
+	// statement fails, with cardinal_number_domain_check: so it can travel with COMMIT.
 	//
 	// Writes accounts, ledger_entries, transfers.
 	RecordTransfer(ctx context.Context, arg RecordTransferParams) (RecordTransferRow, error)
@@ -166,13 +170,6 @@ type LockQuerier interface {
 	//
 	// Locks accounts FOR NO KEY UPDATE NOWAIT.
 	LockAccountNowait(ctx context.Context, id int64) (Account, error)
-
-	// LockAccountWithSystem locks a customer's account and finds the system account that is the
-	// other side of a deposit, withdrawal or bonus. That one is not locked, and must not be:
-	// everybody's money passes it.
-	//
-	// Locks accounts FOR NO KEY UPDATE.
-	LockAccountWithSystem(ctx context.Context, arg LockAccountWithSystemParams) (LockAccountWithSystemRow, error)
 
 	// LockAccounts locks several accounts, in the order of their ids, in order to change
 	// balances. Two transfers in opposite directions cannot deadlock then. An account that does

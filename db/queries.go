@@ -11,14 +11,17 @@ import (
 )
 
 // The version of the library that this code needs.
-const _ = sqlcbind.Version1
+const _ = sqlcbind.Version2
 
 // Queries has every query. It is valid as long as its transaction, and like it not for
 // concurrent use.
-type Queries struct{ q *sqlcgen.Queries }
+type Queries struct {
+	tx *txn.Tx
+	q  *sqlcgen.Queries
+}
 
 // New binds the queries to a read-write transaction.
-func New(tx *txn.Tx) *Queries { return &Queries{q: sqlcgen.New(sqlcbind.Tx(tx))} }
+func New(tx *txn.Tx) *Queries { return &Queries{tx: tx, q: sqlcgen.New(sqlcbind.Tx(tx))} }
 
 // Writes activity_log.
 func (q *Queries) AddActivity(ctx context.Context, arg AddActivityParams) (int64, error) {
@@ -98,6 +101,9 @@ func (q *Queries) GetSettings(ctx context.Context, userID int64) (Setting, error
 	return q.q.GetSettings(ctx, userID)
 }
 
+// GetSystemAccount finds the other side of deposits, withdrawals or bonuses. It is not to be
+// locked: everybody's money passes it.
+//
 // Reads accounts.
 func (q *Queries) GetSystemAccount(ctx context.Context, code string) (Account, error) {
 	return q.q.GetSystemAccount(ctx, code)
@@ -189,15 +195,6 @@ func (q *Queries) LockAccountNowait(ctx context.Context, id int64) (Account, err
 	return q.q.LockAccountNowait(ctx, id)
 }
 
-// LockAccountWithSystem locks a customer's account and finds the system account that is the
-// other side of a deposit, withdrawal or bonus. That one is not locked, and must not be:
-// everybody's money passes it.
-//
-// Locks accounts FOR NO KEY UPDATE.
-func (q *Queries) LockAccountWithSystem(ctx context.Context, arg LockAccountWithSystemParams) (LockAccountWithSystemRow, error) {
-	return q.q.LockAccountWithSystem(ctx, arg)
-}
-
 // LockAccounts locks several accounts, in the order of their ids, in order to change
 // balances. Two transfers in opposite directions cannot deadlock then. An account that does
 // not exist is missing from the result.
@@ -243,7 +240,8 @@ func (q *Queries) LockUser(ctx context.Context, id int64) (User, error) {
 // done: a transfer with this key exists.
 //
 // The caller holds the locks of the customers' accounts (LockAccounts), and has looked at
-// funds and status under them.
+// funds and status under them. Should one of the balances not have changed all the same, the
+// statement fails, with cardinal_number_domain_check: so it can travel with COMMIT.
 //
 // Writes accounts, ledger_entries, transfers.
 func (q *Queries) RecordTransfer(ctx context.Context, arg RecordTransferParams) (RecordTransferRow, error) {

@@ -12,10 +12,13 @@ import (
 
 // ReadQueries has the queries that only read. It is valid as long as its transaction, and
 // like it not for concurrent use.
-type ReadQueries struct{ q *sqlcgen.Queries }
+type ReadQueries struct {
+	r txn.Reads
+	q *sqlcgen.Queries
+}
 
 // NewRead binds the queries that only read to a transaction of either kind.
-func NewRead(r txn.Reads) *ReadQueries { return &ReadQueries{q: sqlcgen.New(sqlcbind.Read(r))} }
+func NewRead(r txn.Reads) *ReadQueries { return &ReadQueries{r: r, q: sqlcgen.New(sqlcbind.Read(r))} }
 
 // FindTransferByKey finds what a request with this key did.
 //
@@ -56,6 +59,9 @@ func (q *ReadQueries) GetSettings(ctx context.Context, userID int64) (Setting, e
 	return q.q.GetSettings(ctx, userID)
 }
 
+// GetSystemAccount finds the other side of deposits, withdrawals or bonuses. It is not to be
+// locked: everybody's money passes it.
+//
 // Reads accounts.
 func (q *ReadQueries) GetSystemAccount(ctx context.Context, code string) (Account, error) {
 	return q.q.GetSystemAccount(ctx, code)

@@ -7,6 +7,8 @@ SELECT * FROM accounts WHERE id = sqlc.arg(id);
 SELECT * FROM accounts WHERE user_id = sqlc.arg(user_id)::bigint ORDER BY id;
 
 -- name: GetSystemAccount :one
+-- GetSystemAccount finds the other side of deposits, withdrawals or bonuses. It is not to be
+-- locked: everybody's money passes it.
 SELECT * FROM accounts WHERE code = sqlc.arg(code)::text;
 
 -- name: CreateAccount :one
@@ -46,15 +48,6 @@ SELECT * FROM accounts
 WHERE kind = 'customer' AND status = 'open' AND id > sqlc.arg(after_id)
 ORDER BY id LIMIT sqlc.arg(max_rows)
 FOR NO KEY UPDATE SKIP LOCKED;
-
--- name: LockAccountWithSystem :one
--- LockAccountWithSystem locks a customer's account and finds the system account that is the
--- other side of a deposit, withdrawal or bonus. That one is not locked, and must not be:
--- everybody's money passes it.
-SELECT sqlc.embed(a), s.id AS system_account
-FROM accounts a CROSS JOIN accounts s
-WHERE a.id = sqlc.arg(id) AND a.kind = 'customer' AND s.code = sqlc.arg(system_code)::text
-FOR NO KEY UPDATE OF a;
 
 -- name: LockAccountForUpdate :one
 -- LockAccountForUpdate locks an account in order to delete it. It makes others wait who

@@ -47,20 +47,17 @@ func GrantWelcomeBonus(ctx context.Context, t txn.Transactor, account int64) (Re
 		if !errors.Is(err, txn.ErrNotFound) {
 			return Receipt{}, fmt.Errorf("welcome bonus: %w", err)
 		}
-		return payBonus(ctx, q, *a.UserID, account)
+		return payBonus(ctx, tx, *a.UserID, account)
 	})
 }
 
 // payBonus pays the bonus to a user who, as the caller knows, has not had it.
-func payBonus(ctx context.Context, q db.LockQuerier, user, account int64) (Receipt, error) {
-	m := movement{kind: db.TransferKindWelcomeBonus, to: account, amount: WelcomeBonus}
-	receipt, err := m.withSystem(ctx, q, account, codeBonus)
+func payBonus(ctx context.Context, tx *txn.Tx, user, account int64) (Receipt, error) {
+	m := movement{kind: db.TransferKindWelcomeBonus, system: codeBonus, to: account, amount: WelcomeBonus}
+	receipt, err := m.within(ctx, tx)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("welcome bonus: %w", err)
 	}
-	_, err = q.CreateWelcomeBonus(ctx, db.CreateWelcomeBonusParams{UserID: user, TransferID: receipt.TransferID})
-	if err != nil {
-		return Receipt{}, fmt.Errorf("welcome bonus: %w", err)
-	}
+	db.New(tx).Queued().CreateWelcomeBonus(db.CreateWelcomeBonusParams{UserID: user, TransferID: receipt.TransferID})
 	return receipt, nil
 }

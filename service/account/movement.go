@@ -29,6 +29,7 @@ type movement struct {
 	kind     db.TransferKind
 	key      string // "" for a welcome bonus only
 	from, to int64
+	system   string // code of the system account on one side, whose id is not known yet; or ""
 	amount   money.Minor
 	memo     string
 }
@@ -52,36 +53,142 @@ func (m movement) check() error {
 	return nil
 }
 
-// carryOut makes the movement once. The locked are the customers' accounts of the two that
-// exist, under locks that the caller has taken.
-func (m movement) carryOut(ctx context.Context, q db.WriteQuerier, locked ...db.Account) (Receipt, error) {
-	if refusal := m.refusal(locked); refusal != nil {
-		// A request that was carried out before stays so, though it would be refused today:
-		// its own money is gone, for instance.
-		receipt, err := m.replay(ctx, q)
-		if errors.Is(err, txn.ErrNotFound) {
-			return Receipt{}, refusal
-		}
-		return receipt, err
+// carryOut makes the movement once, in a transaction of t.
+//
+// In a transaction of its own it takes two round trips: one asks for all that decides, the
+// other one carries the movement and COMMIT. In one that goes on, the caller wants to know
+// now.
+func (m movement) carryOut(ctx context.Context, t txn.Transactor, label string) (Receipt, error) {
+	if err := m.check(); err != nil {
+		return Receipt{}, err
 	}
+	opts := txn.Options{Label: label}
+	d, own := t.(*txn.DB)
+	if !own {
+		return txn.WithTxValue(ctx, t, opts, m.within)
+	}
+	o, err := txn.WithTxValue(ctx, d, opts, m.order)
+	if err != nil {
+		return Receipt{}, err
+	}
+	receipt, err := o.receipt(ctx, db.Autocommit(d))
+	if err != nil && o.answerLost() {
+		return Receipt{}, &txn.HookError{Label: label, Err: err} // the money has moved
+	}
+	return receipt, err
+}
+
+// within makes the movement in a transaction that goes on.
+func (m movement) within(ctx context.Context, tx *txn.Tx) (Receipt, error) {
+	o, err := m.order(ctx, tx)
+	if err != nil {
+		return Receipt{}, err
+	}
+	if err := tx.Flush(ctx); err != nil {
+		return Receipt{}, err
+	}
+	return o.receipt(ctx, db.New(tx))
+}
+
+// An order is a movement that was found to have been made before, or is on its way.
+type order struct {
+	movement
+	before *db.Transfer
+	row    *txn.Pending[db.RecordTransferRow]
+}
+
+// order decides whether the movement can be made, and queues it.
+func (m movement) order(ctx context.Context, tx *txn.Tx) (order, error) {
+	q := db.New(tx)
+	locking := q.Queued().LockAccounts(m.customers())
+	var system *txn.Pending[db.Account]
+	if m.system != "" {
+		system = q.Queued().GetSystemAccount(m.system)
+	}
+	// After the locks: what another call with the key did under them is seen here.
+	before, err := m.find(ctx, q)
+	if err == nil {
+		// It stays made, though it would be refused today: its own money is gone, for instance.
+		return order{movement: m, before: &before}, m.same(before)
+	}
+	if !errors.Is(err, txn.ErrNotFound) {
+		return order{}, fmt.Errorf("%s: %w", m.kind, refused(err))
+	}
+	if err := tx.Flush(ctx); err != nil { // without a key there was nothing to look for
+		return order{}, fmt.Errorf("lock accounts: %w", err)
+	}
+	locked, err := locking.Value()
+	if err != nil {
+		return order{}, fmt.Errorf("lock accounts: %w", err)
+	}
+	if err := m.refusal(locked); err != nil {
+		return order{}, err
+	}
+	if system != nil {
+		if m, err = m.withSystem(system); err != nil {
+			return order{}, err
+		}
+	}
+	return order{movement: m, row: m.record(q.Queued())}, nil
+}
+
+// withSystem is the movement with both accounts known.
+func (m movement) withSystem(system *txn.Pending[db.Account]) (movement, error) {
+	a, err := system.Value()
+	if err != nil {
+		return m, fmt.Errorf("find the system account %s: %w", m.system, err)
+	}
+	if m.kind == db.TransferKindWithdrawal {
+		m.to = a.ID
+	} else {
+		m.from = a.ID
+	}
+	return m, nil
+}
+
+func (m movement) record(q *db.QueuedQueries) *txn.Pending[db.RecordTransferRow] {
 	var key *string
 	if m.key != "" {
 		key = &m.key
 	}
-	done, err := q.RecordTransfer(ctx, db.RecordTransferParams{
+	return q.RecordTransfer(db.RecordTransferParams{
 		Kind: m.kind, IdempotencyKey: key, FromAccount: m.from, ToAccount: m.to, AmountMinor: m.amount, Memo: m.memo,
+	}).OnError(func(err error) error {
+		if txn.ConstraintName(err) == "cardinal_number_domain_check" {
+			// The locks make this impossible; money must not go astray if they were not taken.
+			return &txn.AffectedError{Query: "RecordTransfer", Want: int64(len(m.customers())), Got: -1}
+		}
+		return refused(err)
 	})
-	switch {
-	case errors.Is(err, txn.ErrNotFound):
-		return m.replay(ctx, q)
-	case err != nil:
-		return Receipt{}, fmt.Errorf("record %s: %w", m.kind, refused(err))
-	case done.BalancesChanged != int64(len(locked)):
-		// The locks make this impossible; money must not go astray if they were not taken.
-		return Receipt{}, &txn.AffectedError{Query: "RecordTransfer", None: done.BalancesChanged == 0,
-			Want: int64(len(locked)), Got: done.BalancesChanged}
+}
+
+// answerLost reports whether the movement was made with a COMMIT of which only the outcome is
+// known.
+func (o order) answerLost() bool {
+	if o.row == nil {
+		return false
 	}
-	return Receipt{TransferID: done.ID, Amount: m.amount, At: done.CreatedAt}, nil
+	_, err := o.row.Value()
+	return err != nil && !errors.Is(err, txn.ErrNotFound)
+}
+
+// receipt says what came of the order, once it was sent.
+func (o order) receipt(ctx context.Context, q db.ReadQuerier) (Receipt, error) {
+	if o.before != nil {
+		return receiptOf(*o.before), nil
+	}
+	row, err := o.row.Value()
+	if err == nil {
+		return Receipt{TransferID: row.ID, Amount: o.amount, At: row.CreatedAt}, nil
+	}
+	// Either another request has taken the key since, or the answer to this one was lost.
+	t, err := o.find(ctx, q)
+	if err != nil {
+		return Receipt{}, fmt.Errorf("find the transfer of a key: %w", err)
+	}
+	receipt := receiptOf(t)
+	receipt.Replayed = !o.answerLost()
+	return receipt, o.same(t)
 }
 
 // refusal returns why the movement cannot be made, or nil.
@@ -115,20 +222,21 @@ func (m movement) customers() []int64 {
 	return []int64{m.from, m.to}
 }
 
-// replay returns the receipt of the earlier request with the movement's key. The error is
-// txn.ErrNotFound if there is none.
-func (m movement) replay(ctx context.Context, q db.ReadQuerier) (Receipt, error) {
+// find finds the transfer of the movement's key. The error is txn.ErrNotFound if there is
+// none.
+func (m movement) find(ctx context.Context, q db.ReadQuerier) (db.Transfer, error) {
 	if m.key == "" {
-		return Receipt{}, txn.ErrNotFound
+		return db.Transfer{}, txn.ErrNotFound
 	}
-	t, err := q.FindTransferByKey(ctx, m.key)
-	if err != nil {
-		return Receipt{}, fmt.Errorf("find the transfer of a key: %w", refused(err))
-	}
+	return q.FindTransferByKey(ctx, m.key)
+}
+
+// same refuses the movement if its key belongs to t, which is another one.
+func (m movement) same(t db.Transfer) error {
 	if !m.describes(t) {
-		return Receipt{}, fmt.Errorf("%w: key %q", ErrKeyReused, m.key)
+		return fmt.Errorf("%w: key %q", ErrKeyReused, m.key)
 	}
-	return receiptOf(t), nil
+	return nil
 }
 
 // describes reports whether t is what the movement asks for. The system's side follows from

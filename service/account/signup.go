@@ -35,34 +35,27 @@ func SignUp(ctx context.Context, t txn.Transactor, r SignUpRequest) (SignedUp, e
 		if err != nil {
 			return SignedUp{}, fmt.Errorf("sign up: %w", refused(err))
 		}
-		if _, err := q.CreateProfile(ctx, db.CreateProfileParams{UserID: user.ID, DisplayName: user.Name}); err != nil {
-			return SignedUp{}, fmt.Errorf("sign up: %w", err)
-		}
-		if _, err := q.CreateSettings(ctx, user.ID); err != nil {
-			return SignedUp{}, fmt.Errorf("sign up: %w", err)
-		}
+		q.Queued().CreateProfile(db.CreateProfileParams{UserID: user.ID, DisplayName: user.Name})
+		q.Queued().CreateSettings(user.ID)
 		account, err := q.CreateAccount(ctx, user.ID)
 		if err != nil {
 			return SignedUp{}, fmt.Errorf("sign up: %w", err)
 		}
-		if _, err := payBonus(ctx, q, user.ID, account.ID); err != nil {
+		if _, err := payBonus(ctx, tx, user.ID, account.ID); err != nil {
 			return SignedUp{}, fmt.Errorf("sign up: %w", err)
 		}
 		signedUp := SignedUp{UserID: user.ID, AccountID: account.ID}
-		return signedUp, logActivity(ctx, q, user.ID, "sign_up", fmt.Sprintf("users:%d", user.ID),
+		return signedUp, logActivity(q.Queued(), user.ID, "sign_up", fmt.Sprintf("users:%d", user.ID),
 			map[string]any{"account_id": account.ID})
 	})
 }
 
 // logActivity notes what a user did, in the transaction that does it.
-func logActivity(ctx context.Context, q db.WriteQuerier, user int64, action, entity string, details map[string]any) error {
+func logActivity(q *db.QueuedQueries, user int64, action, entity string, details map[string]any) error {
 	object, err := json.Marshal(details)
 	if err != nil {
 		return fmt.Errorf("log activity: %w", err)
 	}
-	_, err = q.AddActivity(ctx, db.AddActivityParams{UserID: user, Action: action, Entity: entity, Details: object})
-	if err != nil {
-		return fmt.Errorf("log activity: %w", err)
-	}
+	q.AddActivity(db.AddActivityParams{UserID: user, Action: action, Entity: entity, Details: object})
 	return nil
 }

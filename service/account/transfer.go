@@ -2,7 +2,6 @@ package account
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/interlock-go/interlock/db"
 	"github.com/interlock-go/interlock/db/money"
@@ -23,16 +22,5 @@ type TransferRequest struct {
 // ErrInsufficientFunds, ErrBalanceOverflow, ErrKeyReused or ErrInvalid.
 func Transfer(ctx context.Context, t txn.Transactor, r TransferRequest) (Receipt, error) {
 	m := movement{kind: db.TransferKindTransfer, key: r.Key, from: r.From, to: r.To, amount: r.Amount, memo: r.Memo}
-	if err := m.check(); err != nil {
-		return Receipt{}, err
-	}
-	opts := txn.Options{Label: "account: transfer"}
-	return txn.WithTxValue(ctx, t, opts, func(ctx context.Context, tx *txn.Tx) (Receipt, error) {
-		q := db.New(tx)
-		locked, err := q.LockAccounts(ctx, []int64{m.from, m.to})
-		if err != nil {
-			return Receipt{}, fmt.Errorf("lock accounts: %w", err)
-		}
-		return m.carryOut(ctx, q, locked...)
-	})
+	return m.carryOut(ctx, t, "account: transfer")
 }

@@ -63,6 +63,8 @@ const getSystemAccount = `-- name: GetSystemAccount :one
 SELECT id, kind, user_id, code, status, balance_minor, version, created_at FROM accounts WHERE code = $1::text
 `
 
+// GetSystemAccount finds the other side of deposits, withdrawals or bonuses. It is not to be
+// locked: everybody's money passes it.
 func (q *Queries) GetSystemAccount(ctx context.Context, code string) (Account, error) {
 	row := q.db.QueryRow(ctx, getSystemAccount, code)
 	var i Account
@@ -268,46 +270,6 @@ func (q *Queries) LockAccountNowait(ctx context.Context, id int64) (Account, err
 	)
 	if err != nil {
 		err = fmt.Errorf("query LockAccountNowait: %w", err)
-	}
-	return i, err
-}
-
-const lockAccountWithSystem = `-- name: LockAccountWithSystem :one
-SELECT a.id, a.kind, a.user_id, a.code, a.status, a.balance_minor, a.version, a.created_at, s.id AS system_account
-FROM accounts a CROSS JOIN accounts s
-WHERE a.id = $1 AND a.kind = 'customer' AND s.code = $2::text
-FOR NO KEY UPDATE OF a
-`
-
-type LockAccountWithSystemParams struct {
-	ID         int64
-	SystemCode string
-}
-
-type LockAccountWithSystemRow struct {
-	Account       Account
-	SystemAccount int64
-}
-
-// LockAccountWithSystem locks a customer's account and finds the system account that is the
-// other side of a deposit, withdrawal or bonus. That one is not locked, and must not be:
-// everybody's money passes it.
-func (q *Queries) LockAccountWithSystem(ctx context.Context, arg LockAccountWithSystemParams) (LockAccountWithSystemRow, error) {
-	row := q.db.QueryRow(ctx, lockAccountWithSystem, arg.ID, arg.SystemCode)
-	var i LockAccountWithSystemRow
-	err := row.Scan(
-		&i.Account.ID,
-		&i.Account.Kind,
-		&i.Account.UserID,
-		&i.Account.Code,
-		&i.Account.Status,
-		&i.Account.BalanceMinor,
-		&i.Account.Version,
-		&i.Account.CreatedAt,
-		&i.SystemAccount,
-	)
-	if err != nil {
-		err = fmt.Errorf("query LockAccountWithSystem: %w", err)
 	}
 	return i, err
 }

@@ -1,0 +1,127 @@
+package db_test
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/interlock-go/interlock/db"
+	"github.com/interlock-go/interlock/internal/testschema"
+	"github.com/interlock-go/interlock/txn"
+	"github.com/interlock-go/interlock/txn/txntest/pgserver"
+)
+
+// Reads that do not depend on one another travel together, with BEGIN and COMMIT: the page of
+// a user is one round trip.
+func ExampleReadQueries_Queued() {
+	ctx := context.Background()
+	d, done := open(ctx)
+	defer done()
+	ada := signedUp(ctx, d, "ada@example.com", "Ada")
+
+	type page struct {
+		user     *txn.Pending[db.User]
+		accounts *txn.Pending[[]db.Account]
+		settings *txn.Pending[db.Setting]
+	}
+	p, err := txn.WithReadTxValue(ctx, d, txn.Options{Label: "page of a user"},
+		func(_ context.Context, rx *txn.ReadTx) (page, error) {
+			q := db.NewRead(rx).Queued()
+			return page{q.GetUser(ada), q.ListAccountsOfUser(ada), q.GetSettings(ada)}, nil
+		})
+	if err != nil {
+		log.Fatal(err)
+	}
+	user, err := p.user.Value()
+	fmt.Println(user.Name, err)
+	accounts, err := p.accounts.Value()
+	fmt.Println(len(accounts), err)
+	settings, err := p.settings.Value()
+	fmt.Println(settings.Locale, err)
+
+	// Output:
+	// Ada <nil>
+	// 1 <nil>
+	// en <nil>
+}
+
+// The account is read, since its status decides; the rest can wait, and travels with COMMIT.
+func ExampleQueries_Queued() {
+	ctx := context.Background()
+	d, done := open(ctx)
+	defer done()
+	ada := signedUp(ctx, d, "ada@example.com", "Ada")
+
+	freeze := func(ctx context.Context, tx *txn.Tx) (*txn.Pending[db.Account], error) {
+		q := db.New(tx)
+		accounts, err := q.ListAccountsOfUser(ctx, ada)
+		if err != nil {
+			return nil, err
+		}
+		locked, err := q.LockAccount(ctx, accounts[0].ID)
+		if err != nil || locked.Status != db.AccountStatusOpen {
+			return nil, err
+		}
+		q.Queued().AddActivity(db.AddActivityParams{UserID: ada, Action: "freeze", Entity: "accounts", Details: []byte("{}")})
+		return q.Queued().SetAccountStatus(db.SetAccountStatusParams{ID: locked.ID, Status: db.AccountStatusFrozen}), nil
+	}
+	frozen, err := txn.WithTxValue(ctx, d, txn.Options{Label: "freeze"}, freeze)
+	if err != nil {
+		log.Fatal(err)
+	}
+	account, err := frozen.Value()
+	fmt.Println(account.Status, err)
+
+	// Output:
+	// frozen <nil>
+}
+
+// signedUp makes a user with an account.
+func signedUp(ctx context.Context, d *txn.DB, email, name string) int64 {
+	user, err := txn.WithTxValue(ctx, d, txn.Options{Label: "sign up"}, func(ctx context.Context, tx *txn.Tx) (db.User, error) {
+		q := db.New(tx)
+		user, err := q.CreateUser(ctx, db.CreateUserParams{Email: email, Name: name})
+		if err == nil {
+			q.Queued().CreateSettings(user.ID)
+			q.Queued().CreateAccount(user.ID)
+		}
+		return user, err
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return user.ID
+}
+
+// open returns a DB on a database of the example's own.
+func open(ctx context.Context) (d *txn.DB, done func()) {
+	server, err := pgserver.Shared(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	admin, err := pgx.Connect(ctx, server.AdminURL("postgres"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	name := "example_" + strings.ToLower(rand.Text())
+	if _, err := admin.Exec(ctx, "create database "+name+" owner "+pgserver.OwnerRole); err != nil {
+		log.Fatal(err)
+	}
+	if err := testschema.Migrated.Apply(ctx, server.OwnerURL(name)); err != nil {
+		log.Fatal(err)
+	}
+	if d, err = txn.Open(ctx, server.OwnerURL(name), txn.Config{}); err != nil {
+		log.Fatal(err)
+	}
+	return d, func() {
+		d.Close()
+		if _, err := admin.Exec(ctx, "drop database "+name+" with (force)"); err != nil {
+			log.Fatal(err)
+		}
+		_ = admin.Close(ctx)
+	}
+}

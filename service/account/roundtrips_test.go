@@ -1,0 +1,104 @@
+package account_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/interlock-go/interlock/db/money"
+	"github.com/interlock-go/interlock/service/account"
+	"github.com/interlock-go/interlock/txn"
+	"github.com/interlock-go/interlock/txn/txntest"
+	"github.com/interlock-go/interlock/txn/txntest/faultproxy"
+)
+
+// What each call costs once the connection knows its statements.
+func TestRoundTrips(t *testing.T) {
+	b := setup(t, txn.Config{})
+	proxy := txntest.NewProxy(t, b.AppURL())
+	d, err := txn.Open(t.Context(), proxy.URL()+"&pool_max_conns=1", txn.Config{})
+	require.NoError(t, err)
+	t.Cleanup(d.Close)
+	from, to := b.customer(t, 1000), b.customer(t, 1000)
+	_, old, _ := b.unwelcomed(t)
+	_, warm, _ := b.unwelcomed(t)
+	bonuses := []int64{warm, old}
+	transfer := func(ctx context.Context, t txn.Transactor, key string) error {
+		_, err := account.Transfer(ctx, t, account.TransferRequest{From: from, To: to, Amount: 1, Key: key})
+		return err
+	}
+	for _, c := range []struct {
+		name  string
+		trips int
+		call  func(ctx context.Context, key string) error
+	}{
+		{"transfer", 2, func(ctx context.Context, key string) error { return transfer(ctx, d, key) }},
+		{"transfer again", 2, func(ctx context.Context, _ string) error { return transfer(ctx, d, "transfer 0") }},
+		{"deposit", 2, func(ctx context.Context, key string) error {
+			_, err := account.Deposit(ctx, d, account.DepositRequest{Account: from, Amount: 1, Key: key})
+			return err
+		}},
+		{"withdraw", 2, func(ctx context.Context, key string) error {
+			_, err := account.Withdraw(ctx, d, account.WithdrawRequest{Account: from, Amount: 1, Key: key})
+			return err
+		}},
+		{"two transfers in one transaction", 5, func(ctx context.Context, key string) error {
+			return txn.WithTx(ctx, d, txn.Options{Label: "test: both"}, func(ctx context.Context, tx *txn.Tx) error {
+				if err := transfer(ctx, tx, key+" there"); err != nil {
+					return err
+				}
+				return transfer(ctx, tx, key+" and again")
+			})
+		}},
+		{"sign up", 5, func(ctx context.Context, key string) error {
+			_, err := account.SignUp(ctx, d, account.SignUpRequest{Email: key[len(key)-1:] + "@example.com", Name: key})
+			return err
+		}},
+		{"welcome bonus", 6, func(ctx context.Context, _ string) error {
+			id := bonuses[0]
+			bonuses = bonuses[1:]
+			_, err := account.GrantWelcomeBonus(ctx, d, id)
+			return err
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			require.NoError(t, c.call(t.Context(), c.name+" 0"))
+			proxy.Reset()
+			require.NoError(t, c.call(t.Context(), c.name+" 1"))
+			require.Equal(t, c.trips, proxy.RoundTrips())
+		})
+	}
+}
+
+// The money moves in the round trip of COMMIT. If nobody hears what came of it, the receipt is
+// looked for, and says who moved the money.
+func TestAnswerLostWithCommit(t *testing.T) {
+	b := setup(t, txn.Config{})
+	for _, level := range isolations {
+		proxy := txntest.NewProxy(t, b.AppURL())
+		d, err := txn.Open(t.Context(), proxy.URL(), txn.Config{Options: txn.Options{Isolation: level}})
+		require.NoError(t, err)
+		t.Cleanup(d.Close)
+		from, to := b.customer(t, 1000), b.customer(t, 1000)
+		r := account.TransferRequest{From: from, To: to, Amount: 300, Key: fmt.Sprint("lost at ", level)}
+		// A connection that has seen the statements, so that the next flush is one message.
+		_, err = account.Transfer(t.Context(), d, account.TransferRequest{From: to, To: from, Amount: 1, Key: "warm " + r.Key})
+		require.NoError(t, err)
+
+		cut := proxy.Arm(faultproxy.Fault{SQL: "^commit", Answer: true, Do: faultproxy.Cut{}})
+		receipt, err := account.Transfer(t.Context(), d, r)
+		require.NoError(t, err, level)
+		require.NoError(t, cut.WaitSession(t.Context()))
+		require.False(t, receipt.Replayed, "%s: this call moved the money", level)
+		require.Equal(t, fromTable[int64](t, b, "select id from transfers where idempotency_key = $1", r.Key), receipt.TransferID)
+		require.Equal(t, money.Minor(701), b.balance(t, from), level)
+
+		again, err := account.Transfer(t.Context(), d, r)
+		require.NoError(t, err, level)
+		require.True(t, again.Replayed, level)
+		require.Equal(t, receipt.TransferID, again.TransferID)
+		require.Equal(t, receipt.At, again.At)
+	}
+}
