@@ -276,5 +276,9 @@ func fill[T comparable](field *T, otherwise T) {
 
 // milliseconds rounds up: a limit of 0 would mean none.
 func milliseconds(d time.Duration) int64 {
-	return int64((d + time.Millisecond - 1) / time.Millisecond)
+	ms := int64(d / time.Millisecond)
+	if d%time.Millisecond > 0 {
+		ms++
+	}
+	return ms
 }

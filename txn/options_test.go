@@ -3,6 +3,7 @@ package txn_test
 import (
 	"context"
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -167,4 +168,50 @@ func TestNoPasswordInErrors(t *testing.T) {
 		require.NotContains(t, err.Error(), "sec", dsn)
 		require.NotContains(t, err.Error(), "ret@", dsn)
 	}
+}
+
+// FuzzLimits: a limit is refused, or is what the server then has, in milliseconds, rounded up.
+func FuzzLimits(f *testing.F) {
+	for _, d := range []time.Duration{0, -1, 1, time.Millisecond, time.Second + 1, time.Hour, math.MaxInt32 * time.Millisecond, math.MaxInt64, math.MinInt64} {
+		f.Add(int64(d), int64(d), int64(d), int64(d))
+	}
+	x := setupFuzz(f, txn.Config{})
+	f.Fuzz(func(t *testing.T, lock, statement, idle, all int64) {
+		limits := map[string]time.Duration{
+			"lock_timeout": time.Duration(lock), "statement_timeout": time.Duration(statement),
+			"idle_in_transaction_session_timeout": time.Duration(idle), "": time.Duration(all),
+		}
+		refuse := false
+		for name, d := range limits {
+			if d > 0 && d < time.Minute && name != "lock_timeout" {
+				limits[name] += time.Minute // so that it does not end this very transaction
+			}
+			refuse = refuse || d < 0 || limits[name] > (math.MaxInt32-1000)*time.Millisecond
+		}
+		opts := txn.Options{
+			LockTimeout: limits["lock_timeout"], StatementTimeout: limits["statement_timeout"],
+			IdleTimeout: limits["idle_in_transaction_session_timeout"], Timeout: limits[""],
+		}
+		err := txn.WithTx(t.Context(), x.db, opts, func(ctx context.Context, tx *txn.Tx) error {
+			for name, d := range limits {
+				if name == "" {
+					continue
+				}
+				got := ask[int64](t, ctx, tx, "select setting::bigint from pg_settings where name = $1", name)
+				want := int64((d + time.Millisecond - 1) / time.Millisecond)
+				if all := limits[""]; name != "lock_timeout" && all > 0 && x.Server().VersionNum() < 170000 {
+					if most := int64((all + time.Second + time.Millisecond - 1) / time.Millisecond); want == 0 || want > most {
+						want = most
+					}
+				}
+				require.Equal(t, want, got, "%s = %s, Timeout = %s", name, d, limits[""])
+			}
+			return nil
+		})
+		_, refused := errors.AsType[*txn.OptionsError](err)
+		require.Equal(t, refuse, refused, "%v: %v", limits, err)
+		if !refuse {
+			require.NoError(t, err)
+		}
+	})
 }

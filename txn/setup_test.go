@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/txn"
@@ -49,6 +50,14 @@ func setup(t *testing.T, cfg txn.Config) *fixture {
 	return &fixture{Database: database, db: open(t, database.AppURL(), cfg)}
 }
 
+// setupFuzz is setup for a fuzz target.
+func setupFuzz(f *testing.F, cfg txn.Config, configure ...func(*pgxpool.Config)) *fixture {
+	f.Helper()
+	database := txntest.NewDatabase(f, schema)
+	pool := database.Pool(f, append(configure, txn.ConfigurePool)...)
+	return &fixture{Database: database, db: txn.New(pool, cfg)}
+}
+
 // setupOn is setup on a server of the test's own.
 func setupOn(t *testing.T, server *pgserver.Server, cfg txn.Config) *fixture {
 	t.Helper()
@@ -65,7 +74,7 @@ func open(t *testing.T, url string, cfg txn.Config) *txn.DB {
 }
 
 // notes are the bodies that were committed, as another session sees them.
-func (f *fixture) notes(t *testing.T) []string {
+func (f *fixture) notes(t testing.TB) []string {
 	t.Helper()
 	rows, err := f.db.Pool().Query(context.WithoutCancel(t.Context()), "select body from notes order by id")
 	require.NoError(t, err)
