@@ -120,7 +120,7 @@ func fuzzServer(f *testing.F) *pgx.Conn {
 	require.NoError(f, err)
 	cfg, err := pgx.ParseConfig(server.AppURL("postgres"))
 	require.NoError(f, err)
-	cfg.RuntimeParams["statement_timeout"] = "200"
+	cfg.RuntimeParams["statement_timeout"] = "1000"
 	c, err := pgx.ConnectConfig(context.Background(), cfg)
 	require.NoError(f, err)
 	f.Cleanup(func() { _ = c.Close(context.Background()) })

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -695,4 +697,51 @@ func (p *tamperer) serve(client net.Conn) {
 			return
 		}
 	}
+}
+
+// FuzzLocks: whatever keys are asked for, in whatever order and form, the transaction holds
+// each name once, in its strongest form, and afterwards the session holds nothing.
+func FuzzLocks(f *testing.F) {
+	f.Add([]byte{}, byte(0), false)
+	f.Add([]byte{3, 1, 2, 1}, byte(0), false)
+	f.Add([]byte{3, 11, 3, 11}, byte(1), true) // one name in both forms
+	f.Add([]byte{8, 0, 9, 2, 10, 4}, byte(2), false)
+	x := setupFuzz(f, txn.Config{}, func(cfg *pgxpool.Config) { cfg.MaxConns = 1 })
+	const held = "select mode from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() order by mode"
+	f.Fuzz(func(t *testing.T, list []byte, level byte, undone bool) {
+		list = list[:min(len(list), 32)]
+		keys := make([]txn.Key, len(list))
+		strongest := map[byte]string{}
+		for i, b := range list {
+			keys[i] = txn.NewKey("fuzz", b&7)
+			if shared := b&8 != 0; !shared {
+				strongest[b&7] = "ExclusiveLock"
+			} else if keys[i] = keys[i].Shared(); strongest[b&7] == "" {
+				strongest[b&7] = "ShareLock"
+			}
+		}
+		want := slices.Sorted(maps.Values(strongest))
+		opts := txn.Options{Locks: keys, Isolation: txn.ReadCommitted + txn.Isolation(level%3)}
+		err := txn.WithTx(t.Context(), x.db, opts, func(ctx context.Context, tx *txn.Tx) error {
+			rows, err := tx.Query(ctx, held)
+			require.NoError(t, err)
+			got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			require.NoError(t, err)
+			require.ElementsMatch(t, want, got)
+			if undone {
+				return errBusiness
+			}
+			return nil
+		})
+		if undone {
+			require.ErrorIs(t, err, errBusiness)
+		} else {
+			require.NoError(t, err)
+		}
+		rows, err := x.db.Pool().Query(t.Context(), held)
+		require.NoError(t, err)
+		got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		require.NoError(t, err)
+		require.Empty(t, got)
+	})
 }

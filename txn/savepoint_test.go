@@ -3,6 +3,7 @@ package txn_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
@@ -514,4 +515,129 @@ func TestLocksAskedForInASavepoint(t *testing.T) {
 			return nil
 		}))
 	}
+}
+
+// FuzzSavepoints: whatever is written, queued, fails and is dropped in whatever nesting of
+// savepoints, what is committed is what nobody undid.
+func FuzzSavepoints(f *testing.F) {
+	f.Add([]byte("wswe"))
+	f.Add([]byte("wswqxqe"))
+	f.Add([]byte("swqswqxsqfw"))
+	f.Add([]byte("sbswsqxwdwe"))
+	f.Add([]byte("qsqsqsqeweqe"))
+	f.Add([]byte("sssqxxxw"))
+	f.Add([]byte("wspruewfqswpqrfuw"))
+	x := setupFuzz(f, txn.Config{})
+	f.Fuzz(func(t *testing.T, program []byte) {
+		_, err := x.db.Pool().Exec(t.Context(), "delete from notes")
+		require.NoError(t, err)
+		p := &nesting{t: t, program: program[:min(len(program), 60)]}
+		committed := false
+		err = txn.WithTx(t.Context(), x.db, txn.Options{MaxAttempts: 1}, func(ctx context.Context, tx *txn.Tx) error {
+			err := p.run(ctx, tx, false)
+			committed = err == nil && !p.doomed
+			return err
+		})
+		require.Equal(t, committed, err == nil, "%q: %v", program, err)
+		if !committed {
+			p.kept = nil
+		}
+		require.ElementsMatch(t, p.kept, x.notes(t), "%q", program)
+	})
+}
+
+// nesting interprets a program, and keeps what has to be committed in the end.
+type nesting struct {
+	t       *testing.T
+	program []byte
+	kept    []string
+	n       int
+	doomed  bool // the level that has just ended cannot be released, whatever it returned
+}
+
+func (p *nesting) body() string {
+	p.n++
+	return strconv.Itoa(p.n)
+}
+
+// run runs the program up to the end of a level. lost says that the level around cannot be
+// released any more, whatever this one does.
+func (p *nesting) run(ctx context.Context, tx *txn.Tx, lost bool) error {
+	doomed := false
+	defer func() { p.doomed = doomed }()
+	for len(p.program) > 0 {
+		op := p.program[0]
+		p.program = p.program[1:]
+		switch op {
+		case 'w': // write
+			body := p.body()
+			if err := write(ctx, tx, body); err != nil {
+				require.True(p.t, doomed || lost, "%v", err)
+				return err
+			}
+			require.False(p.t, doomed || lost)
+			p.kept = append(p.kept, body)
+		case 'q': // queue a write
+			body := p.body()
+			tx.Queue("insert into notes (body) values ($1)", body)
+			p.kept = append(p.kept, body)
+		case 'f': // flush
+			if err := tx.Flush(ctx); err != nil {
+				require.True(p.t, doomed || lost, "%v", err)
+				return err
+			}
+		case 'd': // fail, and drop the error
+			require.Error(p.t, fail(ctx, tx, "P0001"))
+			doomed = true
+		case 'b': // queue what will fail
+			tx.Queue("select fail('P0001')")
+			doomed = true
+		case 'r': // return an error
+			doomed = true
+			return errBusiness
+		case 'x': // return
+			return nil
+		case 's': // a savepoint
+			if err := p.savepoint(ctx, tx, doomed || lost); err != nil && (doomed || lost) {
+				return err
+			}
+		case 'p', 'u': // one by hand, which is kept or undone
+			if err := p.byHand(ctx, tx, op == 'p'); err != nil {
+				require.True(p.t, doomed || lost, "%v", err)
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *nesting) savepoint(ctx context.Context, tx *txn.Tx, lost bool) error {
+	before := len(p.kept)
+	var returned error
+	p.doomed = false
+	err := tx.Savepoint(ctx, func(ctx context.Context, tx *txn.Tx) error {
+		returned = p.run(ctx, tx, lost)
+		return returned
+	})
+	if !lost {
+		require.Equal(p.t, returned != nil || p.doomed, err != nil, "%v, returned %v", err, returned)
+	}
+	if err != nil {
+		p.kept = p.kept[:before]
+	}
+	return err
+}
+
+func (p *nesting) byHand(ctx context.Context, tx *txn.Tx, keep bool) error {
+	inner, err := tx.Pgx().Begin(ctx)
+	if err != nil {
+		return err
+	}
+	body := p.body()
+	_, err = inner.Exec(ctx, "insert into notes (body) values ($1)", body)
+	if err != nil || !keep {
+		return errors.Join(err, inner.Rollback(ctx))
+	}
+	p.kept = append(p.kept, body)
+	return inner.Commit(ctx)
 }

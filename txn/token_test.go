@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -80,7 +81,7 @@ func keyed(t *testing.T, cfg txn.Config) *fixture {
 	return f
 }
 
-func (f *fixture) addKeys(t *testing.T) {
+func (f *fixture) addKeys(t testing.TB) {
 	t.Helper()
 	owner, err := pgx.Connect(t.Context(), f.OwnerURL())
 	require.NoError(t, err)
@@ -725,4 +726,58 @@ func TestKeysThatCannotBe(t *testing.T) {
 		require.ErrorIs(t, txn.WithTx(t.Context(), f.db, txn.Options{IdempotencyKey: key, Fingerprint: key}, works["queued"]), txn.ErrAlreadyCommitted)
 	}
 	require.ElementsMatch(t, strange, f.claimed(t))
+}
+
+// FuzzIdempotencyKey: any key is refused, or stored as it is, and then recognised, whichever
+// way statements are sent.
+func FuzzIdempotencyKey(f *testing.F) {
+	for _, text := range hostileValues {
+		f.Add(text, text, "other", false)
+		f.Add(text, "", text, true)
+	}
+	f.Add(strings.Repeat("\u00e4", 200), "x", "x", true)
+	f.Add(strings.Repeat("\u00e4", 201), "x", "x", true)
+	f.Add("", "x", "", false)
+	x := setupFuzz(f, txn.Config{})
+	x.addKeys(f)
+	simple := txn.New(x.Pool(f, func(cfg *pgxpool.Config) { cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol }), txn.Config{})
+	f.Fuzz(func(t *testing.T, key, fingerprint, other string, simply bool) {
+		d := x.db
+		if simply {
+			d = simple
+		}
+		_, err := x.db.Pool().Exec(t.Context(), "delete from interlock.commit_token")
+		require.NoError(t, err)
+		ran := 0
+		work := func(fingerprint string) error {
+			opts := txn.Options{IdempotencyKey: key, Fingerprint: fingerprint, MaxAttempts: 1}
+			return txn.WithTx(t.Context(), d, opts, func(ctx context.Context, tx *txn.Tx) error {
+				ran++
+				return nil
+			})
+		}
+		err = work(fingerprint)
+		if refused, ok := errors.AsType[*txn.OptionsError](err); ok {
+			right := utf8.ValidString(key+fingerprint) && !strings.ContainsRune(key+fingerprint, 0) && utf8.RuneCountInString(key) <= 200
+			require.False(t, right && (key != "" || fingerprint == ""), "%q, %q: %v", key, fingerprint, refused)
+			require.Zero(t, ran)
+			return
+		}
+		require.NoError(t, err, "%q, %q", key, fingerprint)
+		if key == "" {
+			return
+		}
+		var storedKey, storedFingerprint string
+		require.NoError(t, x.db.Pool().QueryRow(t.Context(), "select key, fingerprint from interlock.commit_token where attempt is not null").Scan(&storedKey, &storedFingerprint))
+		require.Equal(t, []string{key, fingerprint}, []string{storedKey, storedFingerprint})
+		require.ErrorIs(t, work(fingerprint), txn.ErrAlreadyCommitted)
+		if !utf8.ValidString(other) || strings.ContainsRune(other, 0) {
+			return
+		}
+		want := txn.ErrKeyReused
+		if other == fingerprint || other == "" {
+			want = txn.ErrAlreadyCommitted
+		}
+		require.ErrorIs(t, work(other), want)
+	})
 }
