@@ -17,8 +17,13 @@ import (
 func (d *DB) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	for {
 		conn, err := d.take(ctx)
-		if err != nil || !sessionOf(conn.Conn()).probe.seesEnd() {
-			return conn, err
+		if err != nil {
+			return nil, err
+		}
+		s := sessionOf(conn.Conn())
+		if !s.probe.seesEnd() {
+			s.stopWithin(d.patience())
+			return conn, nil
 		}
 		closeConn(conn.Conn(), d.cfg.ResolveTimeout)
 		conn.Release() // each is gone then, so this comes to an end
@@ -55,6 +60,11 @@ func closeConn(c *pgx.Conn, patience time.Duration) {
 	defer cancel()
 	_ = c.Close(ctx)
 }
+
+// hangUp closes what is below a closed connection. By itself pgx goes on reading for up to 15
+// seconds, for the sake of a server that is still there, and meanwhile the pool cannot replace
+// the connection.
+func hangUp(c *pgx.Conn) { _ = c.PgConn().Conn().Close() }
 
 // serverMajor is the server's major version, 0 if it does not say.
 func serverMajor(c *pgx.Conn) int {

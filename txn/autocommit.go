@@ -132,6 +132,9 @@ func (a *autocommit) after(ctx context.Context, conn *pgxpool.Conn, err error) e
 		return nil
 	case !conn.Conn().IsClosed():
 		return givenUp(ctx, named(err))
+	}
+	hangUp(conn.Conn())
+	switch {
 	case !a.reads:
 		return &CommitUnknownError{Err: err}
 	case cancelled(err):

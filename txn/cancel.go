@@ -12,12 +12,12 @@ import (
 )
 
 // cancelPatience is how long a cancelled statement may take to stop before its connection
-// is given up after all.
-const cancelPatience = 5 * time.Second
+// is given up after all, at most.
+const cancelPatience = 3 * time.Second
 
 // ConfigurePool makes the pool's connections survive a cancelled context: the running
-// statement is cancelled on the server and its answer awaited, up to five seconds, instead
-// of closing the connection at once. Open does this by itself. Not for pools behind a
+// statement is cancelled on the server and its answer awaited, for three fifths of
+// Config.ResolveTimeout and at most three seconds, instead of closing the connection at once. Open does this by itself. Not for pools behind a
 // connection pooler, where a cancel request may reach somebody else's statement.
 //
 // It sets BuildContextWatcherHandler and wraps PrepareConn, which a later assignment would
@@ -25,6 +25,7 @@ const cancelPatience = 5 * time.Second
 func ConfigurePool(cfg *pgxpool.Config) {
 	cfg.ConnConfig.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
 		h := &canceller{conn: c}
+		h.patience.Store(int64(cancelPatience))
 		c.CustomData()[cancellerKey] = h
 		return h
 	}
@@ -54,6 +55,7 @@ const cancellerKey = "interlock.canceller"
 // fate is unknown condemns the connection.
 type canceller struct {
 	conn      *pgconn.PgConn
+	patience  atomic.Int64  // with a cancelled statement; none: it is left without a request
 	stop      chan struct{} // closed when the statement ended
 	finished  chan struct{} // closed when the request ended or was not needed
 	sent      atomic.Bool   // a request was sent since the last drain
@@ -62,9 +64,14 @@ type canceller struct {
 
 func (h *canceller) HandleCancel(context.Context) {
 	h.stop, h.finished = make(chan struct{}), make(chan struct{})
-	deadline := time.Now().Add(cancelPatience)
+	patience := time.Duration(h.patience.Load())
+	deadline := time.Now().Add(patience)
 	// The read in progress ends by this deadline, whatever becomes of the request.
 	_ = h.conn.Conn().SetDeadline(deadline)
+	if patience == 0 {
+		close(h.finished)
+		return
+	}
 	go h.request(deadline)
 }
 
@@ -88,6 +95,16 @@ func (h *canceller) HandleUnwatchAfterCancel() {
 	close(h.stop)
 	<-h.finished
 	_ = h.conn.Conn().SetDeadline(time.Time{})
+}
+
+// patience is how long a statement of a DB's may take to stop when its context was cancelled.
+func (d *DB) patience() time.Duration { return min(cancelPatience, 3*d.cfg.ResolveTimeout/5) }
+
+// stopWithin sets how long a statement that is cancelled from now on may take to stop.
+func (s *session) stopWithin(patience time.Duration) {
+	if s.canceller != nil {
+		s.canceller.patience.Store(int64(patience))
+	}
 }
 
 // drain makes sure that no cancel request of an earlier statement hits the next one, and

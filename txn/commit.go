@@ -35,20 +35,12 @@ func (t *transaction) commit() error {
 			return err
 		}
 	}
-	// From here the caller's deadline no longer helps: a COMMIT broken off is an outcome
-	// nobody knows. It is waited for, ResolveTimeout longer.
-	ctx := context.WithoutCancel(t.ctx)
-	if t.caller.Done() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithCancel(ctx)
-		defer cancel()
-		stop := context.AfterFunc(t.ctx, func() { time.AfterFunc(t.db.cfg.ResolveTimeout, cancel) })
-		defer stop()
-	}
 	t.commitAt = t.now()
+	defer func() { t.vigil.end() }()
 	if due || len(t.ahead) > 0 {
-		return t.commitQueued(ctx)
+		return t.commitQueued()
 	}
+	ctx := t.watchCommit()
 	t.used.RoundTrips++
 	tag, err := t.conn.Exec(ctx, "commit")
 	return t.committed(ctx, tag, err)
@@ -56,7 +48,7 @@ func (t *transaction) commit() error {
 
 // commitQueued sends what is queued and COMMIT in one flush. If a statement fails, COMMIT is
 // not executed.
-func (t *transaction) commitQueued(ctx context.Context) error {
+func (t *transaction) commitQueued() error {
 	if err := t.board(t.ctx, false); err != nil {
 		t.doomed(err)
 		t.abandon(0)
@@ -66,6 +58,7 @@ func (t *transaction) commitQueued(ctx context.Context) error {
 		t.ahead = append(t.ahead, t.claim())
 	}
 	t.together, t.asking = true, t.ctx
+	ctx := t.watchCommit()
 	a, err := t.fly(ctx, len(t.ahead), t.one(request{sql: "commit", ours: true}), nil)
 	if err != nil && t.sent && t.lost && !t.refused(err) {
 		err = t.unknown(err)
@@ -73,6 +66,9 @@ func (t *transaction) commitQueued(ctx context.Context) error {
 		return err
 	}
 	if err != nil {
+		if t.doom == errKeyTaken && t.vigil.verdict() {
+			err = t.voided()
+		}
 		t.abandon(0)
 		t.rollback()
 		return err
@@ -82,6 +78,17 @@ func (t *transaction) commitQueued(ctx context.Context) error {
 		err = cerr
 	}
 	return t.committed(ctx, tag, err)
+}
+
+// voided is what is said of an attempt whose key was taken while its outcome was asked for
+// already: it may have been voided by that. The server has refused it in any case.
+func (t *transaction) voided() error {
+	t.doom, t.cause = nil, nil
+	v := t.vigil
+	if v.outcome == outcomeUnknown {
+		v.outcome = outcomeAborted
+	}
+	return t.resolved(v.outcome, v.err, t.ctx.Err(), time.Since(v.since))
 }
 
 // unanswered tells queued statements whose answers were lost what became of them.
@@ -141,6 +148,9 @@ func (t *transaction) unknown(err error) error {
 	if t.readOnly {
 		return &lostError{err} // nothing to commit
 	}
+	if v := t.vigil; v.verdict() {
+		return t.resolved(v.outcome, v.err, err, time.Since(v.since))
+	}
 	return t.resolve(err)
 }
 
@@ -152,12 +162,13 @@ func (t *transaction) unconfirmed(cause error) error {
 	var standbys bool
 	err := t.conn.QueryRow(ctx, "select current_setting('synchronous_standby_names') <> ''").Scan(&standbys)
 	if err == nil && standbys {
-		err = t.confirm(ctx, t.conn)
+		i := t.inquiry()
+		err = i.confirm(ctx, t.conn)
 	}
 	if err == nil {
 		return nil
 	}
-	return &CommitUnknownError{Label: t.opts.Label, XID: t.xid, Server: t.server(), Why: err.Error(), Err: cause}
+	return t.unresolved(cause, err.Error())
 }
 
 // rollback ends the transaction without the caller's context, which may be cancelled: the
@@ -168,8 +179,8 @@ func (t *transaction) rollback() {
 		return
 	}
 	if t.locking {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), t.db.cfg.ResolveTimeout)
-		defer cancel()
+		ctx, done := t.undoContext()
+		defer done()
 		if err := t.releaseLocks(ctx); err != nil {
 			t.lost = true
 		}
@@ -189,12 +200,24 @@ func (t *transaction) rollback() {
 // undoing sends a rollback on a context of its own. A cancel request that was late for the
 // statement it was meant for may hit the first try.
 func (t *transaction) undoing(sql string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), t.db.cfg.ResolveTimeout)
-	defer cancel()
+	ctx, done := t.undoContext()
+	defer done()
 	t.used.RoundTrips++
 	_, err := t.conn.Exec(ctx, sql)
 	if SQLState(err) == stateQueryCanceled {
 		_, err = t.conn.Exec(ctx, sql)
 	}
 	return err
+}
+
+// undoContext is for what undoes work: it outlives the caller's context, and within
+// ResolveTimeout it is over, the end of what did not stop by itself included.
+func (t *transaction) undoContext() (_ context.Context, done func()) {
+	all := t.db.cfg.ResolveTimeout
+	t.session.stopWithin(all / stopShare)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), all-all/stopShare)
+	return ctx, func() {
+		cancel()
+		t.session.stopWithin(t.db.patience())
+	}
 }

@@ -31,9 +31,11 @@ type Config struct {
 	// ErrAcquireTimeout. Default 30 seconds; negative: none, only the context's.
 	AcquireTimeout time.Duration
 
-	// ResolveTimeout is how much longer than its context a COMMIT already sent is waited
-	// for, how long its outcome is asked for if the answer was lost, and how long a ROLLBACK
-	// may take before the connection is given up instead. Default 5 seconds.
+	// ResolveTimeout is how long it may take to find out what became of a COMMIT: from the
+	// loss of its answer on, or, if the answer does not come, from the end of the call's
+	// context on. In the second case the answer is waited for by itself for a tenth of the
+	// time, and then another connection is asked as well. It is also how long a ROLLBACK may
+	// take before the connection is given up instead. Default 5 seconds.
 	ResolveTimeout time.Duration
 
 	// ResolveCommits says what is done about a COMMIT whose answer was lost. Default:

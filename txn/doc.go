@@ -73,8 +73,8 @@
 //
 // A cancelled context cancels the running statement on the server and rolls back. On pools
 // made by [Open] or prepared by [ConfigurePool] the connection survives. A COMMIT already
-// sent is not cancelled but waited for, Config.ResolveTimeout longer, because only its
-// answer tells the outcome.
+// sent is not cancelled but waited for, and if its answer does not come, asked about on
+// another connection, for Config.ResolveTimeout at most.
 //
 // # Costs
 //

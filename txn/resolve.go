@@ -152,18 +152,27 @@ const (
 
 // resolve finds out what became of a COMMIT whose answer was lost, within ResolveTimeout.
 func (t *transaction) resolve(lost error) error {
-	unknown := &CommitUnknownError{Label: t.opts.Label, XID: t.xid, Server: t.server(), Err: lost}
-	ask, why := t.question()
-	if ask == nil {
-		unknown.Why = why
-		return unknown
+	i := t.inquiry()
+	if i.question() == nil {
+		return t.unresolved(lost, t.silence())
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), t.db.cfg.ResolveTimeout)
 	defer cancel()
 	since := time.Now()
-	o, err := t.ask(ctx, ask)
+	o, err := i.ask(ctx)
+	return t.resolved(o, err, lost, time.Since(since))
+}
+
+// unresolved is what is said of a COMMIT whose answer was lost, if nobody knows more.
+func (t *transaction) unresolved(lost error, why string) error {
+	return &CommitUnknownError{Label: t.opts.Label, XID: t.xid, Server: t.server(), Why: why, Err: lost}
+}
+
+// resolved is what is said after it was asked for, for so long; err is why nothing was
+// found out.
+func (t *transaction) resolved(o outcome, err, lost error, after time.Duration) error {
 	if t.observed() {
-		e := ResolutionEvent{Info: t.info(t.opts.Label), XID: t.xid, Committed: o == outcomeCommitted, Duration: time.Since(since), Err: lost}
+		e := ResolutionEvent{Info: t.info(t.opts.Label), XID: t.xid, Committed: o == outcomeCommitted, Duration: after, Err: lost}
 		if e.Unknown = o == outcomeUnknown; e.Unknown {
 			e.Err = err
 		}
@@ -179,31 +188,49 @@ func (t *transaction) resolve(lost error) error {
 	case outcomeReused:
 		return fmt.Errorf("%s: %w", subject(t.opts.Label), ErrKeyReused)
 	}
-	unknown.Why = err.Error()
-	return unknown
+	return t.unresolved(lost, err.Error())
+}
+
+// An inquiry is what a transaction left to ask for. It does not change with the transaction.
+type inquiry struct {
+	db         *DB
+	opts       *Options
+	token      *token
+	xid, epoch string
+}
+
+func (t *transaction) inquiry() inquiry {
+	return inquiry{t.db, &t.opts, t.token, t.xid, t.session.epoch}
 }
 
 // A question asks a fresh connection once. An unknown outcome without an error is one that
 // is not decided yet. Without patience, whoever still works on the transaction is made to
 // stop.
-type question func(ctx context.Context, c *pgx.Conn, patience bool) (outcome, error)
+type question func(i *inquiry, ctx context.Context, c *pgx.Conn, patience bool) (outcome, error)
 
-// question is the best one that the transaction left something for; if there is none, it
-// says why. A key's answer is exact also on another server, after a failover.
-func (t *transaction) question() (q question, why string) {
+// question is the best one that the transaction left something for, or nil. A key's answer is
+// exact also on another server, after a failover.
+func (i *inquiry) question() question {
 	switch {
-	case t.token != nil:
-		return t.askKey, ""
-	case t.xid != "" && t.session.epoch != "":
-		return t.askXID, ""
-	case t.db.cfg.ResolveCommits == ResolveNever:
-		return nil, "Config.ResolveCommits is ResolveNever"
-	case !t.session.genuine:
-		return nil, "the server is not PostgreSQL itself, and only an IdempotencyKey could be asked for"
-	case t.together:
-		return nil, "its id would have come with the lost answer, as its first write was sent with COMMIT, and only an IdempotencyKey could be asked for"
+	case i.token != nil:
+		return (*inquiry).askKey
+	case i.xid != "" && i.epoch != "":
+		return (*inquiry).askXID
 	}
-	return nil, "it had no id: it changed no row, a notification at most"
+	return nil
+}
+
+// silence says why there is no question.
+func (t *transaction) silence() string {
+	switch {
+	case t.db.cfg.ResolveCommits == ResolveNever:
+		return "Config.ResolveCommits is ResolveNever"
+	case !t.session.genuine:
+		return "the server is not PostgreSQL itself, and only an IdempotencyKey could be asked for"
+	case t.together:
+		return "its id would have come with the lost answer, as its first write was sent with COMMIT, and only an IdempotencyKey could be asked for"
+	}
+	return "it had no id: it changed no row, a notification at most"
 }
 
 // finalError is an error after which asking again does not help.
@@ -213,8 +240,11 @@ func (e *finalError) Error() string { return e.err.Error() }
 
 // ask asks until there is an answer, or no time left. Its patience ends with the first half
 // of the time.
-func (t *transaction) ask(ctx context.Context, q question) (_ outcome, last error) {
-	all := t.db.cfg.ResolveTimeout
+func (i *inquiry) ask(ctx context.Context) (_ outcome, last error) {
+	all, q := i.db.cfg.ResolveTimeout, i.question()
+	if deadline, ok := ctx.Deadline(); ok {
+		all = min(all, time.Until(deadline))
+	}
 	var c *pgx.Conn
 	defer func() {
 		if c != nil {
@@ -228,13 +258,13 @@ func (t *transaction) ask(ctx context.Context, q question) (_ outcome, last erro
 		defer cancel()
 		if c == nil || c.IsClosed() {
 			var err error
-			if c, err = t.db.connect(ctx); err != nil {
+			if c, err = i.db.connect(ctx); err != nil {
 				return outcomeUnknown, err
 			}
 		}
-		return q(ctx, c, time.Now().Before(patience))
+		return q(i, ctx, c, time.Now().Before(patience))
 	}
-	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
+	for pause := 2 * time.Millisecond; ; pause = min(2*pause, all/25) {
 		o, err := try()
 		if _, final := err.(*finalError); final || o != outcomeUnknown {
 			return o, err
@@ -289,10 +319,10 @@ var (
 
 // askXID asks what became of the transaction with the id. After a restart the server may
 // give an id that it lost to somebody else: only one in the same epoch is believed.
-func (t *transaction) askXID(ctx context.Context, c *pgx.Conn, patience bool) (outcome, error) {
+func (i *inquiry) askXID(ctx context.Context, c *pgx.Conn, patience bool) (outcome, error) {
 	var epoch, status string
 	var recovery, standbys bool
-	err := c.QueryRow(ctx, xactStatusSQL, pgx.QueryExecModeExec, t.xid).Scan(&epoch, &recovery, &status, &standbys)
+	err := c.QueryRow(ctx, xactStatusSQL, pgx.QueryExecModeExec, i.xid).Scan(&epoch, &recovery, &status, &standbys)
 	switch {
 	case SQLState(err) == stateInvalidParameter: // an id "in the future"
 		return outcomeUnknown, &finalError{errEpoch}
@@ -300,13 +330,13 @@ func (t *transaction) askXID(ctx context.Context, c *pgx.Conn, patience bool) (o
 		return outcomeUnknown, err
 	case recovery:
 		return outcomeUnknown, &finalError{errRecovery}
-	case epoch != t.session.epoch:
+	case epoch != i.epoch:
 		return outcomeUnknown, &finalError{errEpoch}
 	}
 	switch status {
 	case "committed":
 		if standbys {
-			err = t.confirm(ctx, c)
+			err = i.confirm(ctx, c)
 		}
 		if err != nil {
 			return outcomeUnknown, err
@@ -316,7 +346,7 @@ func (t *transaction) askXID(ctx context.Context, c *pgx.Conn, patience bool) (o
 		return outcomeAborted, nil
 	case "in progress":
 		if !patience { // its session waits for a client that is gone
-			err = t.terminate(ctx, c)
+			err = i.terminate(ctx, c)
 		}
 		return outcomeUnknown, err
 	}
@@ -325,19 +355,19 @@ func (t *transaction) askXID(ctx context.Context, c *pgx.Conn, patience bool) (o
 
 // terminate ends the session that still works on the transaction, if the server is the one
 // that has it.
-func (t *transaction) terminate(ctx context.Context, c *pgx.Conn) error {
-	_, err := c.Exec(ctx, terminateSQL, pgx.QueryExecModeExec, t.xid, t.session.epoch)
+func (i *inquiry) terminate(ctx context.Context, c *pgx.Conn) error {
+	_, err := c.Exec(ctx, terminateSQL, pgx.QueryExecModeExec, i.xid, i.epoch)
 	return err
 }
 
 // confirm waits for what COMMIT waits for, standbys, where that was broken off: the server
 // then has committed the transaction, but loses it if a standby takes over that does not
 // have it.
-func (t *transaction) confirm(ctx context.Context, c *pgx.Conn) error {
-	if s := t.opts.SynchronousCommit; s == SyncOff || s == SyncLocal {
+func (i *inquiry) confirm(ctx context.Context, c *pgx.Conn) error {
+	if s := i.opts.SynchronousCommit; s == SyncOff || s == SyncLocal {
 		return nil
 	}
-	err := t.committing(ctx, c, func(tx pgx.Tx) error {
+	err := i.committing(ctx, c, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, confirmSQL)
 		return err
 	})
@@ -347,11 +377,12 @@ func (t *transaction) confirm(ctx context.Context, c *pgx.Conn) error {
 	return nil
 }
 
-// committing runs fn in a transaction, which waits for standbys as t does, or longer.
-func (t *transaction) committing(ctx context.Context, c *pgx.Conn, fn func(pgx.Tx) error) error {
+// committing runs fn in a transaction, which waits for standbys as the one asked about does, or
+// longer.
+func (i *inquiry) committing(ctx context.Context, c *pgx.Conn, fn func(pgx.Tx) error) error {
 	options := pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}
 	err := pgx.BeginTxFunc(ctx, c, options, func(tx pgx.Tx) error {
-		if s := t.opts.SynchronousCommit; s != SyncUnspecified && s != SyncOff {
+		if s := i.opts.SynchronousCommit; s != SyncUnspecified && s != SyncOff {
 			if _, err := tx.Exec(ctx, "set local synchronous_commit = "+string(s)); err != nil {
 				return err
 			}
@@ -366,24 +397,24 @@ func (t *transaction) committing(ctx context.Context, c *pgx.Conn, fn func(pgx.T
 
 // askKey asks which attempt was committed with the key. If none was, this one is voided: it
 // may still be on its way, and must not be committed after this answer.
-func (t *transaction) askKey(ctx context.Context, c *pgx.Conn, patience bool) (o outcome, err error) {
-	if !patience && t.xid != "" {
-		if err := t.terminate(ctx, c); err != nil {
+func (i *inquiry) askKey(ctx context.Context, c *pgx.Conn, patience bool) (o outcome, err error) {
+	if !patience && i.xid != "" {
+		if err := i.terminate(ctx, c); err != nil {
 			return outcomeUnknown, err
 		}
 	}
 	var attempt, fingerprint string
-	err = t.committing(ctx, c, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, voidSQL, pgx.QueryExecModeExec, t.token.key, t.token.attempt).Scan(&attempt, &fingerprint)
+	err = i.committing(ctx, c, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, voidSQL, pgx.QueryExecModeExec, i.token.key, i.token.attempt).Scan(&attempt, &fingerprint)
 	})
 	switch {
 	case err != nil:
 		return outcomeUnknown, err
-	case attempt == t.token.attempt:
+	case attempt == i.token.attempt:
 		return outcomeCommitted, nil
 	case attempt == "":
 		return outcomeAborted, nil
-	case t.token.differs(fingerprint):
+	case i.token.differs(fingerprint):
 		return outcomeReused, nil
 	}
 	return outcomeElsewhere, nil

@@ -702,7 +702,7 @@ func TestContextEndsWhileCommitIsOnItsWay(t *testing.T) {
 			t.Run(fmt.Sprint(c.strike, c.away, key), func(t *testing.T) {
 				f := keyed(t, txn.Config{})
 				r := newRelay(t, f.AppURL())
-				d := r.open(t, f.AppURL(), txn.Config{ResolveTimeout: time.Second})
+				d := r.open(t, f.AppURL(), txn.Config{ResolveTimeout: 2 * time.Second})
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				gone := make(chan struct{})

@@ -27,7 +27,8 @@ type session struct {
 	genuine bool   // it is PostgreSQL, and not a service that speaks its protocol
 	epoch   string // see epochSQL; "" until asked for
 
-	probe *probe
+	probe     *probe
+	canceller *canceller // nil in pools that were not set up by ConfigurePool
 
 	query pgx.QueryTracer
 	batch pgx.BatchTracer
@@ -52,6 +53,7 @@ func sessionOf(c *pgx.Conn) *session {
 		s.prepared = newPrepared(cfg.DescriptionCacheCapacity, false)
 	}
 	s.probe = newProbe(c)
+	s.canceller, _ = data[cancellerKey].(*canceller)
 	data[sessionKey] = s
 	return s
 }

@@ -68,6 +68,7 @@ type transaction struct {
 	token     *token        // of the idempotency key, if there is one
 	results   results       // of a query or batch not read to its end
 	hooks     hooks
+	vigil     *vigil // over COMMIT
 
 	misused atomic.Pointer[QueuedError] // a statement that Queue refused
 
@@ -308,6 +309,7 @@ func (t *transaction) release() {
 	}
 	if t.lost || t.destroy || t.conn.PgConn().TxStatus() != statusIdle {
 		closeConn(t.conn, t.db.cfg.ResolveTimeout)
+		hangUp(t.conn)
 	}
 	t.closeTwin()
 	t.session.tidy(t.ahead)

@@ -1,0 +1,90 @@
+package txn
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// A vigil is kept over a COMMIT that was sent, from the end of the caller's context on. A
+// COMMIT broken off is an outcome that nobody knows, so its answer is still waited for; but
+// the network may have swallowed it, so after a while another connection is asked as well.
+// ResolveTimeout after the context's end, at most, there is something to say.
+type vigil struct {
+	inquiry inquiry
+	session *session
+	waiting context.Context // COMMIT's
+	giveUp  context.CancelFunc
+	stop    func() bool // it has not begun, and will not
+	over    sync.WaitGroup
+
+	// Of what was asked. To be read when it is over.
+	asked   bool
+	since   time.Time
+	outcome outcome
+	err     error
+}
+
+// Parts of ResolveTimeout: how long the answer is waited for before anybody is asked, and how
+// long a statement that is broken off at last may take to stop.
+const (
+	graceShare = 10
+	stopShare  = 5
+)
+
+// watchCommit returns the context to send COMMIT with, and sets up the vigil over it. Of a
+// caller whose context never ends there is none.
+func (t *transaction) watchCommit() context.Context {
+	ctx := context.WithoutCancel(t.ctx)
+	if t.caller.Done() == nil {
+		return ctx
+	}
+	v := &vigil{inquiry: t.inquiry(), session: t.session}
+	v.waiting, v.giveUp = context.WithCancel(ctx)
+	v.over.Add(1)
+	v.stop = context.AfterFunc(t.ctx, v.keep)
+	t.vigil = v
+	return v.waiting
+}
+
+// keep runs beside the goroutine that waits for the answer, and uses nothing that it may
+// change.
+func (v *vigil) keep() {
+	defer v.over.Done()
+	all := v.inquiry.db.cfg.ResolveTimeout
+	ctx, cancel := context.WithTimeout(v.waiting, all-all/stopShare)
+	defer cancel()
+	if v.inquiry.question() != nil && nap(ctx, all/graceShare) {
+		v.asked, v.since = true, time.Now()
+		v.outcome, v.err = v.inquiry.ask(ctx)
+	}
+	patience := time.Duration(0) // the answer says nothing new
+	if v.outcome == outcomeUnknown {
+		<-ctx.Done()
+		patience = all / stopShare
+	}
+	if v.waiting.Err() == nil {
+		v.session.stopWithin(patience)
+		v.giveUp()
+	}
+}
+
+// verdict waits for what the vigil finds out, if it has begun, and reports whether it asked.
+func (v *vigil) verdict() (asked bool) {
+	if v == nil {
+		return false
+	}
+	if v.stop() {
+		v.over.Done()
+	}
+	v.over.Wait()
+	return v.asked
+}
+
+// end ends the vigil. The answer came, or everything was said.
+func (v *vigil) end() {
+	if v != nil {
+		v.giveUp()
+		v.verdict()
+	}
+}
