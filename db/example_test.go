@@ -125,3 +125,23 @@ func open(ctx context.Context) (d *txn.DB, done func()) {
 		_ = admin.Close(ctx)
 	}
 }
+
+// Which queries lock rows of accounts, how, and in which order: where two of them are used in
+// one transaction, deadlocks come from here.
+func ExampleQueryInfo() {
+	for _, q := range db.QueryInfo {
+		for _, l := range q.Locks {
+			if l.Table == "accounts" && l.Wait == "" {
+				fmt.Printf("%-22s %-4s %-17s by %q\n", q.Name, q.Command, l.Strength, l.Order)
+			}
+		}
+	}
+
+	// Output:
+	// LockAccount            one  FOR NO KEY UPDATE by ""
+	// LockAccountForKeyShare one  FOR KEY SHARE     by ""
+	// LockAccountForShare    one  FOR SHARE         by ""
+	// LockAccountForUpdate   one  FOR UPDATE        by ""
+	// LockAccounts           many FOR NO KEY UPDATE by "id"
+	// LockAccountsForShare   many FOR SHARE         by "id"
+}

@@ -175,24 +175,24 @@ type LockQuerier interface {
 	// balances. Two transfers in opposite directions cannot deadlock then. An account that does
 	// not exist is missing from the result.
 	//
-	// Locks accounts FOR NO KEY UPDATE.
+	// Locks accounts FOR NO KEY UPDATE, ordered by id.
 	LockAccounts(ctx context.Context, ids []int64) ([]Account, error)
 
 	// LockAccountsForShare is LockAccountForShare for several accounts.
 	//
-	// Locks accounts FOR SHARE.
+	// Locks accounts FOR SHARE, ordered by id.
 	LockAccountsForShare(ctx context.Context, ids []int64) ([]Account, error)
 
 	// LockAccountsNowait is LockAccounts for those who would rather fail than wait.
 	//
-	// Locks accounts FOR NO KEY UPDATE NOWAIT.
+	// Locks accounts FOR NO KEY UPDATE NOWAIT, ordered by id.
 	LockAccountsNowait(ctx context.Context, ids []int64) ([]Account, error)
 
 	// LockNextAccounts locks up to max_rows open accounts of customers above an id, and passes
 	// over those that others hold: for workers that share a task over all accounts. Who must
 	// not miss an account comes back for the ones passed over.
 	//
-	// Locks accounts FOR NO KEY UPDATE SKIP LOCKED.
+	// Locks accounts FOR NO KEY UPDATE SKIP LOCKED, ordered by id.
 	LockNextAccounts(ctx context.Context, arg LockNextAccountsParams) ([]Account, error)
 
 	// LockUser locks a user in order to do something once for it. Others may go on inserting

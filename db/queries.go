@@ -199,21 +199,21 @@ func (q *Queries) LockAccountNowait(ctx context.Context, id int64) (Account, err
 // balances. Two transfers in opposite directions cannot deadlock then. An account that does
 // not exist is missing from the result.
 //
-// Locks accounts FOR NO KEY UPDATE.
+// Locks accounts FOR NO KEY UPDATE, ordered by id.
 func (q *Queries) LockAccounts(ctx context.Context, ids []int64) ([]Account, error) {
 	return q.q.LockAccounts(ctx, ids)
 }
 
 // LockAccountsForShare is LockAccountForShare for several accounts.
 //
-// Locks accounts FOR SHARE.
+// Locks accounts FOR SHARE, ordered by id.
 func (q *Queries) LockAccountsForShare(ctx context.Context, ids []int64) ([]Account, error) {
 	return q.q.LockAccountsForShare(ctx, ids)
 }
 
 // LockAccountsNowait is LockAccounts for those who would rather fail than wait.
 //
-// Locks accounts FOR NO KEY UPDATE NOWAIT.
+// Locks accounts FOR NO KEY UPDATE NOWAIT, ordered by id.
 func (q *Queries) LockAccountsNowait(ctx context.Context, ids []int64) ([]Account, error) {
 	return q.q.LockAccountsNowait(ctx, ids)
 }
@@ -222,7 +222,7 @@ func (q *Queries) LockAccountsNowait(ctx context.Context, ids []int64) ([]Accoun
 // over those that others hold: for workers that share a task over all accounts. Who must
 // not miss an account comes back for the ones passed over.
 //
-// Locks accounts FOR NO KEY UPDATE SKIP LOCKED.
+// Locks accounts FOR NO KEY UPDATE SKIP LOCKED, ordered by id.
 func (q *Queries) LockNextAccounts(ctx context.Context, arg LockNextAccountsParams) ([]Account, error) {
 	return q.q.LockNextAccounts(ctx, arg)
 }

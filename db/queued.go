@@ -247,7 +247,7 @@ func (q *QueuedQueries) LockAccountNowait(id int64) *txn.Pending[Account] {
 // balances. Two transfers in opposite directions cannot deadlock then. An account that does
 // not exist is missing from the result.
 //
-// Locks accounts FOR NO KEY UPDATE.
+// Locks accounts FOR NO KEY UPDATE, ordered by id.
 func (q *QueuedQueries) LockAccounts(ids []int64) *txn.Pending[[]Account] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Account, error) {
 		return sqlcgen.New(d).LockAccounts(context.Background(), ids)
@@ -256,7 +256,7 @@ func (q *QueuedQueries) LockAccounts(ids []int64) *txn.Pending[[]Account] {
 
 // LockAccountsForShare is LockAccountForShare for several accounts.
 //
-// Locks accounts FOR SHARE.
+// Locks accounts FOR SHARE, ordered by id.
 func (q *QueuedQueries) LockAccountsForShare(ids []int64) *txn.Pending[[]Account] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Account, error) {
 		return sqlcgen.New(d).LockAccountsForShare(context.Background(), ids)
@@ -265,7 +265,7 @@ func (q *QueuedQueries) LockAccountsForShare(ids []int64) *txn.Pending[[]Account
 
 // LockAccountsNowait is LockAccounts for those who would rather fail than wait.
 //
-// Locks accounts FOR NO KEY UPDATE NOWAIT.
+// Locks accounts FOR NO KEY UPDATE NOWAIT, ordered by id.
 func (q *QueuedQueries) LockAccountsNowait(ids []int64) *txn.Pending[[]Account] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Account, error) {
 		return sqlcgen.New(d).LockAccountsNowait(context.Background(), ids)
@@ -276,7 +276,7 @@ func (q *QueuedQueries) LockAccountsNowait(ids []int64) *txn.Pending[[]Account] 
 // over those that others hold: for workers that share a task over all accounts. Who must
 // not miss an account comes back for the ones passed over.
 //
-// Locks accounts FOR NO KEY UPDATE SKIP LOCKED.
+// Locks accounts FOR NO KEY UPDATE SKIP LOCKED, ordered by id.
 func (q *QueuedQueries) LockNextAccounts(arg LockNextAccountsParams) *txn.Pending[[]Account] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Account, error) {
 		return sqlcgen.New(d).LockNextAccounts(context.Background(), arg)

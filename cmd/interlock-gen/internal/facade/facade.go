@@ -49,6 +49,7 @@ func Write(source *Source, facts map[string]*query.Facts, opts Options) (map[str
 		"read.go":       w.read,
 		"queued.go":     w.queued,
 		"autocommit.go": w.autocommit,
+		"info.go":       w.info,
 		"models.go":     w.models,
 	} {
 		f := &file{uses: map[string]bool{}}
@@ -81,7 +82,7 @@ func (f *file) printf(format string, args ...any) { fmt.Fprintf(&f.body, format,
 
 // declared are the names that the facade itself declares.
 var declared = []string{"New", "NewRead", "Autocommit", "Queries", "ReadQueries",
-	"AutocommitQueries", "QueuedQueries", "QueuedReadQueries", "ReadQuerier", "WriteQuerier", "LockQuerier"}
+	"AutocommitQueries", "QueryInfo", "QueuedQueries", "QueuedReadQueries", "ReadQuerier", "WriteQuerier", "LockQuerier"}
 
 // collisions finds names of sqlc's that the facade cannot pass on, because it declares the
 // same ones.

@@ -35,8 +35,10 @@ type Facts struct {
 
 // A TableLock is a lock clause or a LOCK TABLE, on one table.
 type TableLock struct {
-	Table string
-	Mode  string // "FOR NO KEY UPDATE NOWAIT", "in SHARE mode"
+	Table    string
+	Strength string // "FOR NO KEY UPDATE", or for LOCK TABLE "SHARE"
+	Wait     string // "NOWAIT", "SKIP LOCKED" or ""
+	Order    string // in which the rows are locked: "id DESC, name"; "" if none is stated
 }
 
 // A RefusedError is returned when a statement belongs on no handle.

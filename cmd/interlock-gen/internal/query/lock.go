@@ -2,6 +2,7 @@ package query
 
 import (
 	"slices"
+	"strings"
 )
 
 var strengths = map[string]string{
@@ -12,8 +13,23 @@ var strengths = map[string]string{
 }
 
 var waits = map[string]string{
-	"LockWaitError": " NOWAIT",
-	"LockWaitSkip":  " SKIP LOCKED",
+	"LockWaitError": "NOWAIT",
+	"LockWaitSkip":  "SKIP LOCKED",
+}
+
+// String is the lock in a sentence: "accounts FOR SHARE NOWAIT, ordered by id".
+func (l TableLock) String() string {
+	s := l.Table + " " + l.Strength
+	if !strings.HasPrefix(l.Strength, "FOR ") {
+		s = l.Table + " in " + l.Strength + " mode"
+	}
+	if l.Wait != "" {
+		s += " " + l.Wait
+	}
+	if l.Order != "" {
+		s += ", ordered by " + l.Order
+	}
+	return s
 }
 
 // lockClause notes a FOR UPDATE or its like. The locks of one inside an INSERT, UPDATE,
@@ -27,18 +43,36 @@ func (c *classifier) lockClause(sel, clause node, in scope) {
 	for _, v := range list(clause, "lockedRels") {
 		only = append(only, text(child(v.(node), "RangeVar"), "relname"))
 	}
-	mode := strengths[text(clause, "strength")] + waits[text(clause, "waitPolicy")]
+	strength, wait, order := strengths[text(clause, "strength")], waits[text(clause, "waitPolicy")], stated(list(sel, "sortClause"))
 	for _, item := range items {
 		if only != nil && !slices.Contains(only, item.name) {
 			continue
 		}
 		for _, table := range item.tables {
-			lock := TableLock{Table: table, Mode: mode}
+			lock := TableLock{table, strength, wait, order}
 			if !slices.Contains(c.facts.Locks, lock) {
 				c.facts.Locks = append(c.facts.Locks, lock)
 			}
 		}
 	}
+}
+
+// stated is an ORDER BY of nothing but columns.
+func stated(sort []any) string {
+	var keys []string
+	for _, v := range sort {
+		by := child(v.(node), "SortBy")
+		column := words(list(child(by, "node", "ColumnRef"), "fields"))
+		if len(column) == 0 || slices.Contains(column, "") || len(list(by, "useOp")) > 0 {
+			return ""
+		}
+		key := strings.Join(column, ".")
+		if text(by, "sortby_dir") == "SORTBY_DESC" {
+			key += " DESC"
+		}
+		keys = append(keys, key)
+	}
+	return strings.Join(keys, ", ")
 }
 
 // A fromItem is what a lock clause can name, and the tables that it then locks.
@@ -80,11 +114,12 @@ var tableModes = [...]string{"", "ACCESS SHARE", "ROW SHARE", "ROW EXCLUSIVE", "
 
 func (c *classifier) lockTable(stmt node) {
 	number, _ := stmt["mode"].(float64)
-	mode := "in " + tableModes[int(number)] + " mode"
+	lock := TableLock{Strength: tableModes[int(number)]}
 	if stmt["nowait"] == true {
-		mode += " NOWAIT"
+		lock.Wait = "NOWAIT"
 	}
 	for _, v := range list(stmt, "relations") {
-		c.facts.Locks = append(c.facts.Locks, TableLock{relation(child(v.(node), "RangeVar")), mode})
+		lock.Table = relation(child(v.(node), "RangeVar"))
+		c.facts.Locks = append(c.facts.Locks, lock)
 	}
 }

@@ -9,7 +9,7 @@ func (f *Facts) String() string {
 		s = append(s, "Writes "+strings.Join(f.Writes, ", ")+".")
 	}
 	for _, l := range f.Locks {
-		s = append(s, "Locks "+l.Table+" "+l.Mode+".")
+		s = append(s, "Locks "+l.String()+".")
 	}
 	if len(f.Reads) > 0 {
 		s = append(s, "Reads "+strings.Join(f.Reads, ", ")+".")
