@@ -94,9 +94,6 @@ func (t *transaction) verdict(err error) verdict {
 	if t.cause != nil {
 		cause = t.cause
 	}
-	if neverRetried(SQLState(cause)) {
-		return final
-	}
 	if v := classify(cause); v != final {
 		return v
 	}
