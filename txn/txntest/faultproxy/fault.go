@@ -213,6 +213,17 @@ func (a *Armed) Fired() int {
 	return a.fired
 }
 
+// PID returns the process id of the server's session on whose connection the fault happened
+// first. It is 0 before that, and for a cancel request, which has no session.
+func (a *Armed) PID() uint32 {
+	a.p.mu.Lock()
+	defer a.p.mu.Unlock()
+	if a.session == nil {
+		return 0
+	}
+	return a.session.pid.Load()
+}
+
 // patience is how long Wait and WaitSession wait.
 const patience = 10 * time.Second
 

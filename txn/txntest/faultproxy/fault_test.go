@@ -410,6 +410,7 @@ func TestHoldACancelRequest(t *testing.T) {
 	require.Empty(t, slept)
 	require.Equal(t, 1, p.proxy.Stats().Cancels)
 	require.ErrorContains(t, cancels.WaitSession(t.Context()), "a cancel request has no session")
+	require.Zero(t, cancels.PID())
 	cancels.Release()
 	require.Equal(t, "57014", sqlState(<-slept))
 	simple(t, p.conn, "select 1")
@@ -783,8 +784,11 @@ func TestFaultOfOneSession(t *testing.T) {
 	cut := p.proxy.Arm(faultproxy.Fault{PID: other.PgConn().PID(), Do: faultproxy.Cut{}})
 	simple(t, p.conn, "select 1")
 	require.Zero(t, cut.Fired())
+	require.Zero(t, cut.PID())
 	require.Error(t, other.Ping(t.Context()))
 	require.Equal(t, 1, cut.Fired())
+	require.NoError(t, cut.Wait(t.Context()))
+	require.Equal(t, other.PgConn().PID(), cut.PID())
 }
 
 // A cancel request too may be what the network swallows everything at.
