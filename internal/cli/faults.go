@@ -1,18 +1,19 @@
 package cli
 
 import (
-	"bytes"
 	"context"
-	"net"
-	"sync"
+	"fmt"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
+	"github.com/interlock-go/interlock/txn/txntest/faultproxy"
 	"github.com/interlock-go/interlock/txn/txntest/pgserver"
 )
 
 // A fault ends connections of the application at moments that it knows nothing of.
 type fault struct {
+	name   string
 	wanted int                                  // how many attempts are to be hit in the middle of a transaction
 	hit    *atomic.Int64                        // how many were, as the attempts themselves report
 	strike func(context.Context) (int64, error) // ends a connection; 0 if there was none to end
@@ -59,6 +60,8 @@ func (f *fault) due(done float64) int64 {
 
 func (f *fault) incomplete() bool { return f.hit.Load() < int64(f.wanted) }
 
+func (f *fault) String() string { return fmt.Sprintf("%d of %d %s", f.hit.Load(), f.wanted, f.name) }
+
 // killSQL ends one of the application's sessions that is at work.
 const killSQL = `
 	select count(*) filter (where pg_terminate_backend(pid)) from (
@@ -72,74 +75,51 @@ func (s *stage) kill(ctx context.Context) (ended int64, err error) {
 	return ended, err
 }
 
-// A network carries the application's connections, and can break them.
-type network struct {
-	mu   sync.Mutex
-	open map[*wire]bool
-}
-
-type wire struct {
-	net.Conn
-	network    *network
-	committing atomic.Bool // COMMIT was sent and nothing received since
-}
-
-func (n *network) dial(ctx context.Context, kind, address string) (net.Conn, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, kind, address)
-	if err != nil {
-		return nil, err
+// killCommitting has the server end a session that waits for a COMMIT which the application
+// has sent: the proxy holds it back meanwhile. Now and then kill hits one, too, that has got it.
+func (s *stage) killCommitting(ctx context.Context) (ended int64, err error) {
+	held := s.proxy.Arm(faultproxy.Fault{SQL: commitSQL, Do: faultproxy.Hold{}})
+	defer held.Release()
+	if err := held.Wait(ctx); err != nil {
+		return 0, err
 	}
-	w := &wire{Conn: conn, network: n}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.open[w] = true
-	return w, nil
+	const sql = "select count(*) filter (where pg_terminate_backend($1, 1000))" // waits for so many ms
+	err = s.admin.QueryRow(ctx, sql, held.PID()).Scan(&ended)
+	return ended, err
 }
 
-// commitText is COMMIT in every message that can carry it.
-var commitText = []byte("commit\x00")
+const commitSQL = "^commit$"
 
-func (w *wire) Write(p []byte) (int, error) {
-	n, err := w.Conn.Write(p)
-	if err == nil && bytes.Contains(p, commitText) {
-		w.committing.Store(true)
+// cut breaks a connection before or after one of the next messages, from either side.
+func (s *stage) cut(ctx context.Context) (int64, error) {
+	return s.breakAt(ctx, faultproxy.Fault{
+		From: faultproxy.Source(rand.IntN(2)), // Client or Server
+		Nth:  1 + rand.IntN(50),
+		Do:   faultproxy.Cut{After: rand.IntN(2) == 0, Reset: rand.IntN(2) == 0},
+	})
+}
+
+// aroundCommit is where the answer to a COMMIT can be lost, of which the application always
+// sees the same: with the COMMIT itself on its way, when the server gets it, and after the
+// server has done it.
+var aroundCommit = []faultproxy.Fault{
+	{SQL: commitSQL, Do: faultproxy.Cut{}},
+	{SQL: commitSQL, Do: faultproxy.Cut{After: true}},
+	{SQL: commitSQL, Answer: true, Do: faultproxy.Cut{}},
+}
+
+// cutCommitting breaks a connection between a COMMIT that the application has sent and its
+// answer, at each place in turn.
+func (s *stage) cutCommitting(ctx context.Context) (int64, error) {
+	n := s.commitCuts.Add(1) - 1
+	return s.breakAt(ctx, aroundCommit[n%int64(len(aroundCommit))])
+}
+
+func (s *stage) breakAt(ctx context.Context, f faultproxy.Fault) (int64, error) {
+	cut := s.proxy.Arm(f)
+	defer cut.Disarm()
+	if err := cut.Wait(ctx); err != nil {
+		return 0, err
 	}
-	return n, err
-}
-
-func (w *wire) Read(p []byte) (int, error) {
-	n, err := w.Conn.Read(p)
-	w.committing.Store(false)
-	return n, err
-}
-
-func (w *wire) Close() error {
-	w.network.mu.Lock()
-	delete(w.network.open, w)
-	w.network.mu.Unlock()
-	return w.Conn.Close()
-}
-
-// cut breaks one of the connections. The server learns of it when it next reads or writes: a
-// COMMIT that it has received is carried out, and its answer is lost.
-func (n *network) cut(context.Context) (int64, error) {
-	return n.cutOne(func(*wire) bool { return true })
-}
-
-// cutCommitting breaks one of the connections that wait for the answer to COMMIT.
-func (n *network) cutCommitting(context.Context) (int64, error) {
-	return n.cutOne(func(w *wire) bool { return w.committing.Load() })
-}
-
-func (n *network) cutOne(pass func(*wire) bool) (int64, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for w := range n.open { // in no order
-		if pass(w) {
-			delete(n.open, w)
-			return 1, w.Conn.Close()
-		}
-	}
-	return 0, nil
+	return 1, nil
 }

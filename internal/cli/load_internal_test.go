@@ -4,16 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/service/account"
 	"github.com/interlock-go/interlock/txn"
+	"github.com/interlock-go/interlock/txn/txntest"
 )
 
 func first(n int, seed uint64) (all []request) {
@@ -133,46 +134,79 @@ func TestObserve(t *testing.T) {
 	require.Equal(t, resolved{Committed: 3, NotCommitted: 1, Unknown: 1}, tally.found())
 	require.EqualValues(t, 2, tally.cut.Load())
 	require.EqualValues(t, 1, tally.killed.Load())
+	require.EqualValues(t, 3, tally.commitCut.Load())
+	require.EqualValues(t, 1, tally.commitKilled.Load())
 }
 
-// Only a connection that waits for the answer to COMMIT is cut.
-func TestCutCommitting(t *testing.T) {
+// Each of these comes between COMMIT and its answer. Whether the server has done it differs.
+func TestFaultsBetweenCommitAndItsAnswer(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	database := txntest.NewDatabase(t, txntest.SQL("create table notes (n int)"))
+	s := &stage{proxy: txntest.NewProxy(t, database.AppURL()), admin: database.Admin(t)}
+	tally := newTally()
+	db, err := txn.Open(t.Context(), s.proxy.URL(), txn.Config{Observers: []txn.Observer{tally}})
 	require.NoError(t, err)
-	defer l.Close()
-	n := &network{open: map[*wire]bool{}}
-	client, err := n.dial(t.Context(), "tcp", l.Addr().String())
-	require.NoError(t, err)
-	defer client.Close()
-	server, err := l.Accept()
-	require.NoError(t, err)
-	defer server.Close()
-	cut := func(want int64, when string) {
+	defer db.Close()
+	strike := func(strike func(context.Context) (int64, error)) {
 		t.Helper()
-		ended, err := n.cutCommitting(t.Context())
-		require.NoError(t, err)
-		require.Equal(t, want, ended, when)
-	}
-	send := func(c net.Conn, text string) {
-		t.Helper()
-		_, err := c.Write([]byte(text))
-		require.NoError(t, err)
+		struck := make(chan error, 1)
+		go func() {
+			ended, err := strike(t.Context())
+			if err == nil && ended != 1 {
+				err = fmt.Errorf("%d connections", ended)
+			}
+			struck <- err
+		}()
+		for before := tally.found().total(); tally.found().total() == before; {
+			require.NoError(t, txn.WithTx(t.Context(), db, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+				_, err := tx.Exec(ctx, "insert into notes values (1)")
+				return err
+			}))
+		}
+		require.NoError(t, <-struck)
 	}
 
-	cut(0, "before anything was sent")
-	send(client, "select 1\x00")
-	cut(0, "waiting for another answer")
-	send(client, "commit\x00")
-	send(server, "COMMIT\x00")
-	_, err = client.Read(make([]byte, 10))
+	strike(s.killCommitting)
+	require.Equal(t, resolved{NotCommitted: 1}, tally.found())
+	strike(s.cutCommitting)
+	require.Equal(t, resolved{NotCommitted: 2}, tally.found(), "COMMIT did not arrive")
+	strike(s.cutCommitting) // when the server gets it
+	before := tally.found()
+	strike(s.cutCommitting)
+	require.Equal(t, before.Committed+1, tally.found().Committed, "it was done")
+	require.EqualValues(t, 1, tally.commitKilled.Load())
+	require.EqualValues(t, 3, tally.commitCut.Load())
+}
+
+// A cut may hit what has done its work; that one was made is certain.
+func TestCut(t *testing.T) {
+	t.Parallel()
+	database := txntest.NewDatabase(t, txntest.SQL())
+	s := &stage{proxy: txntest.NewProxy(t, database.AppURL())}
+	pool, err := pgxpool.New(t.Context(), s.proxy.URL())
 	require.NoError(t, err)
-	cut(0, "when COMMIT is answered")
-	send(client, "insert\x00commit\x00")
-	cut(1, "waiting for the answer")
-	_, err = client.Read(make([]byte, 10))
-	require.ErrorIs(t, err, net.ErrClosed)
-	cut(0, "when it is gone")
+	defer pool.Close()
+	for range 20 {
+		cut := make(chan error, 1)
+		go func() {
+			ended, err := s.cut(t.Context())
+			if err == nil && ended != 1 {
+				err = fmt.Errorf("%d connections", ended)
+			}
+			cut <- err
+		}()
+		for len(cut) == 0 {
+			_ = pool.Ping(t.Context()) // if it is cut, the next one is made
+		}
+		require.NoError(t, <-cut)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = s.cut(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+	_, err = s.killCommitting(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NoError(t, pool.Ping(t.Context()), "and nothing is left of it")
 }
 
 func TestCounts(t *testing.T) {

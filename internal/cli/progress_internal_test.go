@@ -44,7 +44,7 @@ func TestTerminal(t *testing.T) {
 // A line that wraps would not be overwritten by the next one.
 func TestLineFitsATerminal(t *testing.T) {
 	t.Parallel()
-	l := &load{demo: &demo{transfers: 100_000}, tally: newTally(), kills: &fault{}, cuts: &fault{}, commits: &fault{}}
+	l := newLoad(&demo{transfers: 100_000}, &stage{})
 	l.tally.done.Store(100_000)
 	l.tally.retried.Store(9999)
 	l.kills.ended.Store(999)

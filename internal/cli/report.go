@@ -43,6 +43,11 @@ type report struct {
 type ended struct {
 	Connections  int64 `json:"connections"`
 	Transactions int64 `json:"transactions"` // attempts in the middle of which it came
+	Commits      int64 `json:"commits"`      // those of them that had sent COMMIT and got no answer
+}
+
+func (e ended) String() string {
+	return fmt.Sprintf("%d in the middle of a transaction, %d of these between COMMIT and its answer", e.Transactions, e.Commits)
 }
 
 type latency struct {
@@ -77,8 +82,8 @@ func (l *load) report(ctx context.Context) (*report, error) {
 		Calls:       len(t.outcomes),
 		Replayed:    t.count(func(o outcome) bool { return o.fate == replayed }),
 		Retries:     t.retries,
-		Killed:      ended{l.kills.ended.Load(), l.kills.hit.Load()},
-		Cut:         ended{l.cutConnections(), l.cuts.hit.Load()},
+		Killed:      ended{l.killed(), t.killed.Load(), t.commitKilled.Load()},
+		Cut:         ended{l.cut(), t.cut.Load(), t.commitCut.Load()},
 		CommitsLost: t.found(),
 		Looks:       t.looks,
 		LatencyMS:   latencyOf(t.latencies),
@@ -96,7 +101,7 @@ func (l *load) report(ctx context.Context) (*report, error) {
 			r.GivenUp[h.reasons[f]]++
 		}
 	}
-	r.Sums = append(l.moneySums(b), requestSums(t, transfers, b)...)
+	r.Sums = slices.Concat(l.moneySums(b), requestSums(t, transfers, b), []sum{l.faultSum()})
 	r.Right = !slices.ContainsFunc(r.Sums, func(s sum) bool { return !s.Right })
 	return r, nil
 }
@@ -184,6 +189,14 @@ func requestSums(t *tally, transfers map[string]*history, b books) []sum {
 	}
 }
 
+// faultSum: what the other sums show is worth what the faults are that they had to stand.
+func (l *load) faultSum() sum {
+	return sum{
+		"as many faults as asked for", !slices.ContainsFunc(l.faults(), (*fault).incomplete),
+		fmt.Sprintf("%s, %s; between COMMIT and its answer %s, %s", l.kills, l.cuts, l.commitKills, l.commitCuts),
+	}
+}
+
 // examples is how many of the things that are wrong are shown.
 const examples = 3
 
@@ -220,8 +233,8 @@ func (r *report) print(out io.Writer) error {
 	row("  unknown, looked up", "%d: %s", r.Unknown.total(), r.Unknown)
 	row("calls", "%d, of which %d sent a request again and got its first result", r.Calls, r.Replayed)
 	row("retries", "%d: %s", r.Retries.total(), named(r.Retries))
-	row("connections killed", "%d by the server, %d in the middle of a transaction", r.Killed.Connections, r.Killed.Transactions)
-	row("connections cut", "%d on the way, %d in the middle of a transaction", r.Cut.Connections, r.Cut.Transactions)
+	row("connections killed", "%d by the server, %s", r.Killed.Connections, r.Killed)
+	row("connections cut", "%d on the way, %s", r.Cut.Connections, r.Cut)
 	row("COMMIT without answer", "%d: found out %d committed, %d not committed, %d unknown",
 		r.CommitsLost.total(), r.CommitsLost.Committed, r.CommitsLost.NotCommitted, r.CommitsLost.Unknown)
 	row("latency", "p50 %s, p95 %s, p99 %s, max %s", milliseconds(r.LatencyMS.P50), milliseconds(r.LatencyMS.P95),

@@ -115,6 +115,29 @@ func TestMoneySums(t *testing.T) {
 	}
 }
 
+func TestFaultSum(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		kills, cuts, commitKills, commitCuts int64
+		right                                bool
+	}{
+		{220, 60, 20, 20, true},
+		{300, 70, 25, 21, true},
+		{219, 60, 20, 20, false},
+		{220, 59, 20, 20, false},
+		{220, 60, 19, 20, false},
+		{220, 60, 20, 19, false},
+	} {
+		l := newLoad(&demo{kills: 220, cuts: 60, commits: 20}, &stage{})
+		l.tally.killed.Store(c.kills)
+		l.tally.cut.Store(c.cuts)
+		l.tally.commitKilled.Store(c.commitKills)
+		l.tally.commitCut.Store(c.commitCuts)
+		require.Equal(t, c.right, l.faultSum().Right, c)
+	}
+	require.True(t, newLoad(&demo{commits: 20}, &stage{}).faultSum().Right, "no fault, none at COMMIT")
+}
+
 func TestReportForPeople(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

@@ -5,21 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/interlock-go/interlock/txn"
+	"github.com/interlock-go/interlock/txn/txntest/faultproxy"
 	"github.com/interlock-go/interlock/txn/txntest/pgserver"
 )
 
 // A stage is where a demonstration takes place: a private server with a migrated database.
 type stage struct {
-	server  *pgserver.Server
-	network *network      // between the application and the server
-	app     *pgxpool.Pool // the application's, as the ordinary role
-	admin   *pgxpool.Pool // the superuser's, who kills sessions and audits the books
+	server *pgserver.Server
+	proxy  *faultproxy.Proxy // between the application and the server
+	app    *pgxpool.Pool     // the application's, as the ordinary role
+	admin  *pgxpool.Pool     // the superuser's, who kills sessions and audits the books
+
+	commitCuts atomic.Int64 // of cutCommitting, so far
 }
 
 // stageDatabase is the database's name.
@@ -41,7 +45,7 @@ func openStage(ctx context.Context, postgres string, workers int) (*stage, error
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{server: server, network: &network{open: map[*wire]bool{}}}
+	s := &stage{server: server}
 	if err := s.prepare(ctx, workers); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -52,12 +56,14 @@ func (s *stage) prepare(ctx context.Context, workers int) (err error) {
 	if err := s.migrate(ctx); err != nil {
 		return err
 	}
-	cfg, err := pgxpool.ParseConfig(s.server.AppURL(stageDatabase))
+	if s.proxy, err = faultproxy.Start(ctx, s.server.AppURL(stageDatabase)); err != nil {
+		return err
+	}
+	cfg, err := pgxpool.ParseConfig(s.proxy.URL())
 	if err != nil {
 		return err
 	}
 	cfg.MaxConns = int32(workers)
-	cfg.ConnConfig.DialFunc = s.network.dial
 	txn.ConfigurePool(cfg)
 	if s.app, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		return err
@@ -127,6 +133,9 @@ func (s *stage) close() error {
 		if pool != nil {
 			pool.Close()
 		}
+	}
+	if s.proxy != nil {
+		s.proxy.Close()
 	}
 	return s.server.Stop()
 }

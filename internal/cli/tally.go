@@ -44,7 +44,8 @@ type tally struct {
 	killed  atomic.Int64 // attempts whose session the server ended
 	cut     atomic.Int64 // attempts whose connection broke
 
-	// COMMITs without answer, by what was found out about them.
+	// Those of them that had sent COMMIT and got no answer, and all such by what was found out.
+	commitKilled, commitCut                atomic.Int64
 	foundCommitted, foundNot, foundUnknown atomic.Int64
 
 	mu        sync.Mutex
@@ -145,8 +146,15 @@ func (t *tally) Observe(_ context.Context, e txn.Event) {
 		return
 	}
 	switch {
-	case r.Unknown:
+	case r.Unknown: // and how the answer was lost is not told
 		t.foundUnknown.Add(1)
+		return
+	case txn.SQLState(r.Err) == adminShutdown:
+		t.commitKilled.Add(1)
+	default:
+		t.commitCut.Add(1)
+	}
+	switch {
 	case r.Committed:
 		t.foundCommitted.Add(1)
 		t.noteHit(r.Err)
