@@ -147,6 +147,7 @@ func (q *AutocommitQueries) ListEntries(ctx context.Context, arg ListEntriesPara
 // The caller holds the locks of the customers' accounts (LockAccounts), and has looked at
 // funds and status under them. Should one of the balances not have changed all the same, the
 // statement fails, with cardinal_number_domain_check: so it can travel with COMMIT.
+// @allow lock-order the caller holds the locks of both accounts, and took them in the order of their ids
 //
 // Writes accounts, ledger_entries, transfers.
 func (q *AutocommitQueries) RecordTransfer(ctx context.Context, arg RecordTransferParams) (RecordTransferRow, error) {

@@ -106,6 +106,7 @@ type WriteQuerier interface {
 	// The caller holds the locks of the customers' accounts (LockAccounts), and has looked at
 	// funds and status under them. Should one of the balances not have changed all the same, the
 	// statement fails, with cardinal_number_domain_check: so it can travel with COMMIT.
+	// @allow lock-order the caller holds the locks of both accounts, and took them in the order of their ids
 	//
 	// Writes accounts, ledger_entries, transfers.
 	RecordTransfer(ctx context.Context, arg RecordTransferParams) (RecordTransferRow, error)
@@ -161,6 +162,7 @@ type LockQuerier interface {
 	// LockAccountForUpdate locks an account in order to delete it. It makes others wait who
 	// insert rows that refer to the account, such as ledger entries: for changes of the balance
 	// LockAccount is enough.
+	// @allow lock-strength it is for deletions, and those are made by hand: no query deletes an account
 	//
 	// Locks accounts FOR UPDATE.
 	LockAccountForUpdate(ctx context.Context, id int64) (Account, error)

@@ -225,6 +225,7 @@ func (q *QueuedQueries) LockAccountForShareNowait(id int64) *txn.Pending[Account
 // LockAccountForUpdate locks an account in order to delete it. It makes others wait who
 // insert rows that refer to the account, such as ledger entries: for changes of the balance
 // LockAccount is enough.
+// @allow lock-strength it is for deletions, and those are made by hand: no query deletes an account
 //
 // Locks accounts FOR UPDATE.
 func (q *QueuedQueries) LockAccountForUpdate(id int64) *txn.Pending[Account] {
@@ -300,6 +301,7 @@ func (q *QueuedQueries) LockUser(id int64) *txn.Pending[User] {
 // The caller holds the locks of the customers' accounts (LockAccounts), and has looked at
 // funds and status under them. Should one of the balances not have changed all the same, the
 // statement fails, with cardinal_number_domain_check: so it can travel with COMMIT.
+// @allow lock-order the caller holds the locks of both accounts, and took them in the order of their ids
 //
 // Writes accounts, ledger_entries, transfers.
 func (q *QueuedQueries) RecordTransfer(arg RecordTransferParams) *txn.Pending[RecordTransferRow] {

@@ -53,6 +53,7 @@ FOR NO KEY UPDATE SKIP LOCKED;
 -- LockAccountForUpdate locks an account in order to delete it. It makes others wait who
 -- insert rows that refer to the account, such as ledger entries: for changes of the balance
 -- LockAccount is enough.
+-- @allow lock-strength it is for deletions, and those are made by hand: no query deletes an account
 SELECT * FROM accounts WHERE id = sqlc.arg(id) FOR UPDATE;
 
 -- name: LockAccountForShare :one

@@ -13,6 +13,7 @@ SELECT * FROM transfers WHERE idempotency_key = sqlc.arg(idempotency_key)::text;
 -- The caller holds the locks of the customers' accounts (LockAccounts), and has looked at
 -- funds and status under them. Should one of the balances not have changed all the same, the
 -- statement fails, with cardinal_number_domain_check: so it can travel with COMMIT.
+-- @allow lock-order the caller holds the locks of both accounts, and took them in the order of their ids
 WITH moved AS (
     INSERT INTO transfers (kind, idempotency_key, from_account, to_account, amount_minor, memo)
     VALUES (sqlc.arg(kind), sqlc.narg(idempotency_key), sqlc.arg(from_account), sqlc.arg(to_account),

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/check"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/generate"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/project"
 )
@@ -113,6 +114,12 @@ Exit codes: 0 done, 1 failed or files differ, 2 wrong usage.`,
 			RunE:  s.verify,
 		},
 		&cobra.Command{
+			Use:   "baseline",
+			Short: "Write the warnings that there are to " + check.BaselineName + ", so that only new ones fail",
+			Args:  cobra.NoArgs,
+			RunE:  s.baseline,
+		},
+		&cobra.Command{
 			Use:   "version",
 			Short: "Print the versions of interlock-gen and of sqlc in it",
 			Args:  cobra.NoArgs,
@@ -154,8 +161,9 @@ func asUsage(cmd *cobra.Command) {
 	}
 }
 
-func (s *settings) options() (generate.Options, error) {
+func (s *settings) options(cmd *cobra.Command) (generate.Options, error) {
 	o := generate.Options{Config: s.config, DatabaseURL: s.database, Version: version}
+	o.Notice = func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), "warning: "+line) }
 	if o.DatabaseURL == "" {
 		o.DatabaseURL = os.Getenv(databaseVariable)
 	}
@@ -171,7 +179,7 @@ func (s *settings) options() (generate.Options, error) {
 }
 
 func (s *settings) generate(cmd *cobra.Command, _ []string) error {
-	opts, err := s.options()
+	opts, err := s.options(cmd)
 	if err != nil {
 		return err
 	}
@@ -185,7 +193,7 @@ func (s *settings) generate(cmd *cobra.Command, _ []string) error {
 }
 
 func (s *settings) verify(cmd *cobra.Command, _ []string) error {
-	opts, err := s.options()
+	opts, err := s.options(cmd)
 	if err != nil {
 		return err
 	}
@@ -200,6 +208,18 @@ func (s *settings) verify(cmd *cobra.Command, _ []string) error {
 		return errDiffers
 	}
 	return nil
+}
+
+func (s *settings) baseline(cmd *cobra.Command, _ []string) error {
+	opts, err := s.options(cmd)
+	if err != nil {
+		return err
+	}
+	n, err := generate.Baseline(cmd.Context(), opts)
+	if err == nil && !s.quiet {
+		fmt.Fprintf(cmd.OutOrStdout(), "%s: %d warnings\n", check.BaselineName, n)
+	}
+	return err
 }
 
 func printVersion(cmd *cobra.Command, _ []string) error {

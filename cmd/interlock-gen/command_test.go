@@ -34,6 +34,7 @@ func TestExitCodes(t *testing.T) {
 		{name: "no command generates, from a subfolder", in: filepath.Join(dir, "queries"), code: exitOK, stdout: "db/queries.go\n"},
 		{name: "generate again", in: dir, args: []string{"generate"}, code: exitOK},
 		{name: "verify", in: dir, args: []string{"verify"}, code: exitOK},
+		{name: "baseline", in: dir, args: []string{"baseline"}, code: exitOK, stdout: "interlock.baseline: 0 warnings\n"},
 		{name: "verify from elsewhere", in: empty, args: []string{"verify", "--config", filepath.Join(dir, "sqlc.yaml")}, code: exitOK},
 		{name: "no configuration", in: empty, args: []string{"generate"}, code: exitFailed, stderr: "interlock-gen: no sqlc.yaml in "},
 		{name: "configuration that is not there", in: empty, args: []string{"-c", "nowhere.yaml"}, code: exitFailed, stderr: "nowhere.yaml: no such file"},

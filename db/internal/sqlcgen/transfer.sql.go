@@ -167,6 +167,7 @@ type RecordTransferRow struct {
 // The caller holds the locks of the customers' accounts (LockAccounts), and has looked at
 // funds and status under them. Should one of the balances not have changed all the same, the
 // statement fails, with cardinal_number_domain_check: so it can travel with COMMIT.
+// @allow lock-order the caller holds the locks of both accounts, and took them in the order of their ids
 func (q *Queries) RecordTransfer(ctx context.Context, arg RecordTransferParams) (RecordTransferRow, error) {
 	row := q.db.QueryRow(ctx, recordTransfer,
 		arg.Kind,

@@ -13,6 +13,7 @@ type Query struct {
 	File      string
 	Line      int    // of its name
 	Verb      string // of its statement: "UPDATE", also behind a WITH
+	Source    string // the statement as it stands in the file, with sqlc's functions
 
 	// Optimistic is the version column that an UPDATE tests and increments, and a DELETE
 	// tests; "" where the update is not optimistic.
@@ -70,7 +71,7 @@ func Parse(file, source string) ([]*Query, error) {
 	p := &parser{file: file}
 	var before *Query
 	for i, s := range scan(source) {
-		q := p.query(s)
+		q := p.query(s, source)
 		var asked []comment
 		for _, c := range s.comments {
 			if word, _ := cut(c.text); c.text == "" || !p.annotates(c, word) {
@@ -108,12 +109,12 @@ func (p *parser) wrong(line int, q *Query, format string, args ...any) {
 }
 
 // query is the query that a statement is, or nil if sqlc passes over it.
-func (p *parser) query(s statement) *Query {
+func (p *parser) query(s statement, source string) *Query {
 	for _, c := range s.comments {
 		if !isName(c) {
 			continue
 		}
-		q := &Query{File: p.file, Line: c.line, Verb: s.verb}
+		q := &Query{File: p.file, Line: c.line, Verb: s.verb, Source: source[s.start:s.end]}
 		if words := strings.Fields(c.text); len(words) > 2 {
 			q.Name, q.Cmd = words[1], words[2]
 		} else if len(words) > 1 {

@@ -9,10 +9,10 @@ import (
 // sqlc.
 type statement struct {
 	start    int // behind the semicolon before it
+	end      int // before its own
 	line     int // of start
 	verb     string
 	comments []comment
-	ended    bool // by a semicolon
 }
 
 // A comment is one in SQL: the text behind "--", or between "/*" and "*/".
@@ -47,6 +47,7 @@ func scan(source string) []statement {
 	for s.at < len(s.source) {
 		s.next()
 	}
+	s.statement.end = s.at
 	return append(s.done, s.statement)
 }
 
@@ -66,8 +67,8 @@ func (s *scanner) next() {
 		s.comment(strings.TrimSuffix(rest[2:end], "*/"), true)
 		s.take(end)
 	case c == ';' && s.depth == 0:
+		s.statement.end = s.at
 		s.take(1)
-		s.statement.ended = true
 		s.done = append(s.done, s.statement)
 		s.statement, s.words, s.with, s.previous = statement{line: s.line, start: s.at}, 0, -1, ""
 	case c == '\'':

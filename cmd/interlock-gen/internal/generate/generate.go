@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/check"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/project"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/scratch"
 )
@@ -28,13 +29,19 @@ type Options struct {
 
 	// Worker is the command that runs Worker.
 	Worker []string
+
+	// Notice is told what does not make the run fail, a line at a time. It may be nil.
+	Notice func(line string)
 }
 
 // Generate generates what the configuration asks for and puts it into the project. It
 // returns the files that changed, relative to the project; a failed run changes none.
 func Generate(ctx context.Context, opts Options) ([]string, error) {
-	p, made, err := build(ctx, opts)
+	p, made, warnings, err := build(ctx, opts)
 	if err != nil {
+		return nil, err
+	}
+	if err := judge(p, warnings, opts.Notice); err != nil {
 		return nil, err
 	}
 	return install(p, made)
@@ -43,8 +50,11 @@ func Generate(ctx context.Context, opts Options) ([]string, error) {
 // Verify generates what the configuration asks for into an empty folder and returns how
 // the project differs from it, a line for each file: nothing if it does not.
 func Verify(ctx context.Context, opts Options) ([]string, error) {
-	p, made, err := build(ctx, opts)
+	p, made, warnings, err := build(ctx, opts)
 	if err != nil {
+		return nil, err
+	}
+	if err := judge(p, warnings, opts.Notice); err != nil {
 		return nil, err
 	}
 	changes, err := compare(p, made)
@@ -58,30 +68,69 @@ func Verify(ctx context.Context, opts Options) ([]string, error) {
 	return lines, nil
 }
 
+// Baseline writes the warnings of the project to the file of those that are known, and
+// returns their number. Nothing is generated.
+func Baseline(ctx context.Context, opts Options) (int, error) {
+	p, _, warnings, err := build(ctx, opts)
+	if err != nil {
+		return 0, err
+	}
+	return len(warnings), os.WriteFile(p.Path(check.BaselineName), check.FormatBaseline(warnings), 0o644)
+}
+
+// judge fails for warnings that are not known, if the project keeps a list of those that
+// are; else it only tells them.
+func judge(p *project.Project, warnings []check.Finding, notice func(string)) error {
+	if notice == nil {
+		notice = func(string) {}
+	}
+	known, err := check.LoadBaseline(p.Dir)
+	if err != nil {
+		return err
+	}
+	fresh, stale := known.Split(warnings)
+	for _, entry := range stale {
+		notice(check.BaselineName + ": " + entry + ": there is no such warning any more: remove the line")
+	}
+	var errs []error
+	for _, f := range fresh {
+		if known == nil {
+			notice(f.String())
+			continue
+		}
+		errs = append(errs, errors.New(f.String()))
+	}
+	return errors.Join(errs...)
+}
+
 // output is what was made: the contents of files by their slash-separated path in the
 // project.
 type output map[string][]byte
 
 // build makes the output.
-func build(ctx context.Context, opts Options) (_ *project.Project, _ output, err error) {
+func build(ctx context.Context, opts Options) (_ *project.Project, _ output, _ []check.Finding, err error) {
 	p, err := project.Load(opts.Config)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
+	}
+	rules, err := check.ReadRules(p.Options)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("%s: %w", p.File, err)
 	}
 	dir, err := os.MkdirTemp("", "interlock-gen-")
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	defer os.RemoveAll(dir)
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 
-	j := job{Dir: dir, Version: opts.Version}
+	j := job{Dir: dir, Version: opts.Version, Rules: rules}
 	for _, b := range p.Blocks {
 		queries, err := annotated(p.Dir, b.Queries)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		j.Blocks = append(j.Blocks, blockJob{
 			Out: b.Out, Facade: b.Facade, Import: b.Import, Queries: b.Queries, Annotated: queries,
@@ -91,12 +140,12 @@ func build(ctx context.Context, opts Options) (_ *project.Project, _ output, err
 	// The worker makes its parser ready while the database is.
 	w, err := startWorker(ctx, opts.Worker)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	defer w.stop()
 	server, err := scratch.Start(ctx, opts.DatabaseURL)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	defer func() { err = errors.Join(err, server.Close()) }()
 
@@ -104,29 +153,33 @@ func build(ctx context.Context, opts Options) (_ *project.Project, _ output, err
 	for i, b := range p.Blocks {
 		url, err := server.Create(ctx)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		if err := scratch.Apply(ctx, url, p.Dir, b.Schema); err != nil {
-			return nil, nil, fmt.Errorf("apply the schema: %w", err)
+			return nil, nil, nil, fmt.Errorf("apply the schema: %w", err)
 		}
 		urls = append(urls, url)
 		j.Blocks[i].URL = url
 	}
 	config, err := p.Derive(dir, urls)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if err := os.WriteFile(filepath.Join(dir, workerConfig), config, 0o600); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if err := w.run(j); err != nil {
 		if message := (*workerError)(nil); errors.As(err, &message) {
 			message.output = p.Localize(dir, message.output)
 		}
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	made, err := collect(p, dir)
-	return p, made, err
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	warnings, err := readFindings(dir)
+	return p, made, warnings, err
 }
 
 // collect reads what the worker wrote.

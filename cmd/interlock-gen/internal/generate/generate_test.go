@@ -176,6 +176,44 @@ func TestVerify(t *testing.T) {
 	}, differences)
 }
 
+// TestWarnings shows what becomes of warnings: told at first, known once they are written
+// down, and errors if they are new then.
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	dir, opts := setup(t, "testdata/cases/every-class")
+	var told []string
+	opts.Notice = func(line string) { told = append(told, line) }
+	put(t, dir, "queries/warned.sql", "-- name: PageAudit :many\nSELECT id FROM audit ORDER BY id OFFSET $1;\n")
+	const offset = "queries/warned.sql:1: PageAudit: OFFSET reads what it skips, and misses or repeats rows when others come and go: " +
+		"begin behind the last key of the page before, WHERE id > sqlc.arg(after_id) ORDER BY id [offset]"
+
+	_, err := generate.Generate(t.Context(), opts)
+	require.NoError(t, err)
+	require.Contains(t, told, offset)
+
+	n, err := generate.Baseline(t.Context(), opts)
+	require.NoError(t, err)
+	require.Equal(t, len(told), n)
+	require.Contains(t, tree(t, dir)["interlock.baseline"], "\ndb.PageAudit offset\n")
+
+	told = nil
+	_, err = generate.Generate(t.Context(), opts)
+	require.NoError(t, err)
+	differences, err := generate.Verify(t.Context(), opts)
+	require.NoError(t, err)
+	require.Empty(t, differences)
+	require.Empty(t, told)
+
+	put(t, dir, "queries/warned.sql", "-- name: PageMore :many\nSELECT id FROM audit ORDER BY id OFFSET $1;\n")
+	before := tree(t, dir)
+	_, err = generate.Generate(t.Context(), opts)
+	require.EqualError(t, err, strings.ReplaceAll(offset, "PageAudit", "PageMore"))
+	require.Equal(t, before, tree(t, dir))
+	require.Equal(t, []string{"interlock.baseline: db.PageAudit offset: there is no such warning any more: remove the line"}, told)
+	_, err = generate.Verify(t.Context(), opts)
+	require.EqualError(t, err, strings.ReplaceAll(offset, "PageAudit", "PageMore"))
+}
+
 // TestScratchDatabasesAreDropped counts them on a server that stays.
 func TestScratchDatabasesAreDropped(t *testing.T) {
 	t.Parallel()

@@ -19,6 +19,7 @@ import (
 	sqlc "github.com/sqlc-dev/sqlc/pkg/cli"
 
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/annotation"
+	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/check"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/facade"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/query"
 )
@@ -30,6 +31,7 @@ const workerConfig = "sqlc.yaml"
 type job struct {
 	Dir     string // where the worker finds workerConfig and puts what it makes
 	Version string
+	Rules   check.Rules
 	Blocks  []blockJob
 }
 
@@ -112,36 +114,112 @@ func Worker(in io.Reader, complaints io.Writer) int {
 	if err := json.NewDecoder(in).Decode(&j); err != nil {
 		return fail(fmt.Errorf("no job: %w", err))
 	}
+	ctx := context.Background()
+	var blocks []*block
+	for i := range j.Blocks {
+		b, err := open(ctx, &j.Blocks[i])
+		if err != nil {
+			return fail(err)
+		}
+		defer b.conn.Close(ctx)
+		if err := failures(b.early()); err != nil {
+			return fail(err)
+		}
+		blocks = append(blocks, b)
+	}
 	if code := sqlc.Run([]string{"generate", "--no-remote", "--file", filepath.Join(j.Dir, workerConfig)}); code != 0 {
 		return code
 	}
-	for _, b := range j.Blocks {
-		if err := b.writeFacade(j); err != nil {
+	var found []check.Finding
+	for _, b := range blocks {
+		warnings, err := b.generate(ctx, j)
+		if err != nil {
 			return fail(err)
 		}
+		found = append(found, warnings...)
+	}
+	if err := writeFindings(j.Dir, found); err != nil {
+		return fail(err)
 	}
 	return 0
 }
 
-// writeFacade writes the package on top of what sqlc has written.
-func (b *blockJob) writeFacade(j job) error {
-	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, b.URL)
+// findingsName is the file in the folder of a job with what the checks found.
+const findingsName = "findings.json"
+
+func writeFindings(dir string, found []check.Finding) error {
+	encoded, err := json.Marshal(found)
 	if err != nil {
 		return err
 	}
-	defer conn.Close(ctx)
+	return os.WriteFile(filepath.Join(dir, findingsName), encoded, 0o600)
+}
+
+func readFindings(dir string) (found []check.Finding, err error) {
+	encoded, err := os.ReadFile(filepath.Join(dir, findingsName))
+	if err != nil {
+		return nil, err
+	}
+	return found, json.Unmarshal(encoded, &found)
+}
+
+// failures joins the findings that are errors.
+func failures(found []check.Finding) error {
+	var errs []error
+	for _, f := range found {
+		if f.Level == check.Error {
+			errs = append(errs, errors.New(f.String()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// A block is one that the worker is at.
+type block struct {
+	*blockJob
+	conn    *pgx.Conn // to the database with the schema
+	catalog *query.Catalog
+}
+
+func open(ctx context.Context, j *blockJob) (*block, error) {
+	conn, err := pgx.Connect(ctx, j.URL)
+	if err != nil {
+		return nil, err
+	}
 	catalog, err := query.LoadCatalog(ctx, conn)
-	if err != nil {
-		return err
+	return &block{j, conn, catalog}, err
+}
+
+// early finds what sqlc would say less about.
+func (b *block) early() []check.Finding {
+	var statements []*check.Statement
+	for _, q := range b.Annotated {
+		statements = append(statements, &check.Statement{Query: q, SQL: q.Source})
 	}
+	return check.Early(statements, b.catalog)
+}
+
+// generate writes the package on top of what sqlc has written, and returns the warnings.
+func (b *block) generate(ctx context.Context, j job) ([]check.Finding, error) {
 	source, err := facade.Read(filepath.Join(j.Dir, filepath.FromSlash(b.Out)))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	facts, err := b.classify(source, catalog)
+	statements, err := b.statements(source)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	facts, refused, err := b.classify(source, statements)
+	if err != nil {
+		return nil, err
+	}
+	found, err := check.Run(ctx, b.conn, b.catalog, statements, j.Rules)
+	if err != nil {
+		return nil, err
+	}
+	found = b.sorted(append(refused, found...))
+	if err := failures(found); err != nil {
+		return nil, err
 	}
 	files, err := facade.Write(source, facts, facade.Options{
 		Version: j.Version,
@@ -150,41 +228,67 @@ func (b *blockJob) writeFacade(j job) error {
 		Queries: b.Queries,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		file := filepath.Join(j.Dir, filepath.FromSlash(b.Facade), name)
 		if err := os.WriteFile(file, files[name], 0o644); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return found, nil
 }
 
-// classify finds the facts of all queries, or all that is to be refused, in the order of the
-// queries.
-func (b *blockJob) classify(source *facade.Source, catalog *query.Catalog) (map[string]*query.Facts, error) {
-	statements := map[string]*facade.Query{}
+// statements puts together what stands in the files and what sqlc made of it.
+func (b *block) statements(source *facade.Source) (statements []*check.Statement, err error) {
+	made := map[string]*facade.Query{}
 	for _, q := range source.Queries {
-		statements[q.Name] = q
+		made[q.Name] = q
 	}
-	all := map[string]*query.Facts{}
-	var refused []error
 	for _, asked := range b.Annotated {
-		q := statements[asked.Name]
+		q := made[asked.Name]
 		if q == nil {
 			return nil, fmt.Errorf("%s: %s: sqlc wrote no method of that name", asked.Position(), asked.Name)
 		}
-		facts, err := query.Of(q.Cmd, q.SQL, q.Table, asked.Reads, catalog)
-		if err != nil {
-			refused = append(refused, fmt.Errorf("%s: %s: %w", asked.Position(), q.Name, err))
+		delete(made, asked.Name)
+		statements = append(statements, &check.Statement{Query: asked, SQL: q.SQL})
+	}
+	for name := range made {
+		return nil, fmt.Errorf("sqlc's method %s stands at no query", name)
+	}
+	return statements, nil
+}
+
+// classify finds the facts of all queries, and those that are refused.
+func (b *block) classify(source *facade.Source, statements []*check.Statement) (map[string]*query.Facts, []check.Finding, error) {
+	at := map[string]*check.Statement{}
+	for _, s := range statements {
+		at[s.Name] = s
+	}
+	all := map[string]*query.Facts{}
+	var found []check.Finding
+	for _, q := range source.Queries {
+		s := at[q.Name]
+		facts, err := query.Of(q.Cmd, q.SQL, q.Table, s.Reads, b.catalog)
+		if refused := (*query.RefusedError)(nil); errors.As(err, &refused) {
+			found = append(found, check.Refused(s, refused))
+		} else if err != nil {
+			return nil, nil, fmt.Errorf("%s: %s: %w", s.Position(), s.Name, err)
 		}
 		all[q.Name] = facts
 	}
-	for name := range statements {
-		if _, ok := all[name]; !ok {
-			return nil, fmt.Errorf("sqlc's method %s stands at no query", name)
-		}
+	return all, found, nil
+}
+
+// sorted puts findings into the order of the queries, and says which package they are from.
+func (b *block) sorted(found []check.Finding) []check.Finding {
+	number := map[string]int{}
+	for i, q := range b.Annotated {
+		number[q.Name] = i
 	}
-	return all, errors.Join(refused...)
+	slices.SortStableFunc(found, func(x, y check.Finding) int { return number[x.Query] - number[y.Query] })
+	for i := range found {
+		found[i].Package = b.Facade
+	}
+	return found
 }

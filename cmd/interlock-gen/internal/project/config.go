@@ -12,6 +12,7 @@ import (
 type config struct {
 	Version string
 	SQL     []settings
+	Options struct{ Interlock yaml.Node }
 }
 
 type settings struct {

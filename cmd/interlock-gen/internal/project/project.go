@@ -22,6 +22,9 @@ type Project struct {
 	File   string // name of the configuration in Dir
 	Blocks []Block
 
+	// Options are the generator's own, or the zero node.
+	Options yaml.Node
+
 	module     string // module path
 	moduleRoot string // absolute
 	source     []byte
@@ -90,6 +93,7 @@ func (p *Project) load() error {
 	if err := p.findModule(); err != nil {
 		return err
 	}
+	p.Options = c.Options.Interlock
 	for i := range c.SQL {
 		block, err := p.block(&c.SQL[i])
 		if err != nil {

@@ -13,12 +13,15 @@ type Catalog struct {
 	functions map[string][]function // by unqualified name
 	operators map[string]bool       // those whose function is volatile
 	views     map[string][]*view    // of the application, by unqualified name
+	tables    map[string]*table     // of the application, as relation calls them
 }
 
 type function struct {
 	schema   string
 	builtin  bool
 	volatile bool
+	set      bool // it returns any number of rows
+	grouping bool // it is an aggregate
 }
 
 type view struct {
@@ -34,21 +37,22 @@ func LoadCatalog(ctx context.Context, conn *pgx.Conn) (*Catalog, error) {
 		functions: map[string][]function{},
 		operators: map[string]bool{},
 		views:     map[string][]*view{},
+		tables:    map[string]*table{},
 	}
 	var (
 		name, schema, definition string
-		volatile                 bool
+		volatile, set, aggregate bool
 	)
 	// An aggregate itself is always declared IMMUTABLE, whatever its functions are.
 	rows, _ := conn.Query(ctx, `
 		SELECT p.proname, n.nspname, p.provolatile = 'v' OR EXISTS (
 			SELECT FROM pg_catalog.pg_aggregate a JOIN pg_catalog.pg_proc f
 			ON f.oid IN (a.aggtransfn, a.aggfinalfn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)
-			WHERE a.aggfnoid = p.oid AND f.provolatile = 'v')
+			WHERE a.aggfnoid = p.oid AND f.provolatile = 'v'), p.proretset, p.prokind = 'a'
 		FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace`)
-	_, err := pgx.ForEachRow(rows, []any{&name, &schema, &volatile}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&name, &schema, &volatile, &set, &aggregate}, func() error {
 		c.functions[name] = append(c.functions[name],
-			function{schema: schema, builtin: schema == "pg_catalog", volatile: volatile})
+			function{schema: schema, builtin: schema == "pg_catalog", volatile: volatile, set: set, grouping: aggregate})
 		return nil
 	})
 	if err != nil {
@@ -75,7 +79,21 @@ func LoadCatalog(ctx context.Context, conn *pgx.Conn) (*Catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read views: %w", err)
 	}
-	return c, nil
+	return c, c.loadTables(ctx, conn)
+}
+
+// kind says what a function of the name makes of the rows of its statement: "aggregate" if
+// one of all, "set" if many of each, "" otherwise.
+func (c *Catalog) kind(name string) string {
+	for _, f := range c.functions[name] {
+		switch {
+		case f.grouping:
+			return "aggregate"
+		case f.set:
+			return "set"
+		}
+	}
+	return ""
 }
 
 // view is what reading a table or view needs, where it is a view: the most that those of

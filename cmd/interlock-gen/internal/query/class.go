@@ -42,7 +42,10 @@ type TableLock struct {
 }
 
 // A RefusedError is returned when a statement belongs on no handle.
-type RefusedError struct{ Reason string }
+type RefusedError struct {
+	Check  string // the name by which the documentation explains it
+	Reason string
+}
 
 func (e *RefusedError) Error() string { return e.Reason }
 
@@ -74,13 +77,13 @@ func reading(sql string, catalog *Catalog) (*Facts, error) {
 		return nil, err
 	}
 	if facts.Class == Read {
-		return nil, &RefusedError{"@reads changes nothing, since all that the statement calls is known to read only: remove it"}
+		return nil, &RefusedError{"reads", "@reads changes nothing, since all that the statement calls is known to read only: remove it"}
 	}
 	if facts, err = classify(sql, catalog, true); err != nil {
 		return nil, err
 	}
 	if facts.Class != Read {
-		return nil, &RefusedError{"@reads speaks for functions of the application, and the statement does more than call them: remove it. " + facts.String()}
+		return nil, &RefusedError{"reads", "@reads speaks for functions of the application, and the statement does more than call them: remove it. " + facts.String()}
 	}
 	return facts, nil
 }
@@ -126,9 +129,9 @@ func (c *classifier) needTransaction(format string, args ...any) {
 	c.facts.Because = append(c.facts.Because, fmt.Sprintf(format, args...))
 }
 
-func (c *classifier) refuse(format string, args ...any) {
+func (c *classifier) refuse(check, format string, args ...any) {
 	if c.refused == nil {
-		c.refused = &RefusedError{fmt.Sprintf(format, args...)}
+		c.refused = &RefusedError{check, fmt.Sprintf(format, args...)}
 	}
 }
 
@@ -141,20 +144,20 @@ func (c *classifier) top(kind string, stmt node) {
 		c.need(Lock)
 		c.lockTable(stmt)
 	case "TransactionStmt":
-		c.refuse("transaction control does not belong in a query: txn.WithTx begins and commits, Tx.Savepoint sets savepoints")
+		c.refuse("transaction-control", "transaction control does not belong in a query: txn.WithTx begins and commits, Tx.Savepoint sets savepoints")
 	case "VariableSetStmt":
 		switch {
 		case text(stmt, "kind") == "VAR_SET_MULTI":
-			c.refuse("SET %s does not belong in a query: txn.Options says how a transaction begins", text(stmt, "name"))
+			c.refuse("transaction-control", "SET %s does not belong in a query: txn.Options says how a transaction begins", text(stmt, "name"))
 		case stmt["is_local"] == true:
 			c.needTransaction("SET LOCAL holds until the transaction ends")
 		case strings.HasPrefix(text(stmt, "kind"), "VAR_RESET"):
-			c.refuse("RESET outlives the transaction, on a connection that goes back to the pool")
+			c.refuse("session", "RESET outlives the transaction, on a connection that goes back to the pool")
 		default:
-			c.refuse("SET outlives the transaction, on a connection that goes back to the pool: use SET LOCAL")
+			c.refuse("session", "SET outlives the transaction, on a connection that goes back to the pool: use SET LOCAL")
 		}
 	case "DiscardStmt", "ListenStmt", "UnlistenStmt", "PrepareStmt", "ExecuteStmt", "DeallocateStmt", "LoadStmt":
-		c.refuse("%s acts on the session, and the connection goes back to the pool: use a connection of your own for it", statementName(kind))
+		c.refuse("session", "%s acts on the session, and the connection goes back to the pool: use a connection of your own for it", statementName(kind))
 	default:
 		c.needTransaction("what %s does is not known", statementName(kind))
 	}
@@ -299,11 +302,11 @@ func (c *classifier) call(n node) {
 	case session:
 		switch {
 		case last == "setseed":
-			c.refuse("setseed() acts on the session, and the connection goes back to the pool")
+			c.refuse("session", "setseed() acts on the session, and the connection goes back to the pool")
 		case strings.Contains(last, "unlock"):
-			c.refuse("%s() belongs to locks of the session; those of pg_advisory_xact_lock() end with the transaction", last)
+			c.refuse("session-lock", "%s() belongs to locks of the session; those of pg_advisory_xact_lock() end with the transaction", last)
 		default:
-			c.refuse("%s() locks for the session, and the connection goes back to the pool with the lock: use %s(), which holds until the transaction ends",
+			c.refuse("session-lock", "%s() locks for the session, and the connection goes back to the pool with the lock: use %s(), which holds until the transaction ends",
 				last, strings.Replace(last, "advisory_lock", "advisory_xact_lock", 1))
 		}
 	}
@@ -322,7 +325,7 @@ func (c *classifier) setConfig(args []any) {
 			return
 		}
 	}
-	c.refuse("set_config() outlives the transaction, on a connection that goes back to the pool, unless its third argument is the literal true")
+	c.refuse("session", "set_config() outlives the transaction, on a connection that goes back to the pool, unless its third argument is the literal true")
 }
 
 // known are the kinds of node that neither write nor lock by themselves.

@@ -3,6 +3,8 @@ package query
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -73,6 +75,8 @@ func relation(rangeVar node) string {
 	}
 	return name
 }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // isKind tells a key that names the kind of a message from one that names a field.
 func isKind(key string) bool { return key[:1] == strings.ToUpper(key[:1]) }

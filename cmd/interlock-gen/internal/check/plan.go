@@ -1,0 +1,134 @@
+package check
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/query"
+)
+
+// lockScan asks the server how it finds the rows that are locked.
+func lockScan(r *run, s *Statement) {
+	tables := map[string]string{}
+	for _, t := range s.shape.Touches {
+		if t.Nullable || t.Grouped != "" {
+			return // there is no plan
+		}
+		if t.By != "INSERT" {
+			tables[t.Table] = t.By
+		}
+	}
+	if len(tables) == 0 {
+		return
+	}
+	root, err := explain(r.ctx, r.conn, s.SQL)
+	if err != nil {
+		r.err = fmt.Errorf("%s: %s: ask PostgreSQL for a plan: %w", s.Position(), s.Name, err)
+		return
+	}
+	for _, table := range root.scanned() {
+		by, ok := tables[table]
+		if !ok || everyRow(s.shape, table) {
+			continue
+		}
+		if by == "SELECT" {
+			by = "the lock clause"
+		}
+		r.report(s, table, "%s finds its rows by reading all of %s, each time: add an index for its conditions, or other conditions", by, table)
+	}
+}
+
+// everyRow reports whether no-where has said already that all rows of a table are meant.
+func everyRow(shape *query.Shape, table string) bool {
+	return slices.ContainsFunc(shape.Touches, func(t query.Touch) bool {
+		return t.Table == table && t.By != "SELECT" && !t.Where
+	})
+}
+
+// A plan is a node of EXPLAIN's answer.
+type plan struct {
+	Type     string `json:"Node Type"`
+	Schema   string
+	Relation string `json:"Relation Name"`
+	Cond     string `json:"Index Cond"`
+	Plans    []*plan
+}
+
+// explain returns the plan that a statement has whatever its arguments are. The tables are
+// empty, and the planner would read them whole because that is quickest: it is told not to
+// where there is another way, so that the answer does not depend on what is in them.
+func explain(ctx context.Context, conn *pgx.Conn, sql string) (_ *plan, err error) {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Rollback(ctx)
+	for _, text := range []string{
+		"SET LOCAL plan_cache_mode = force_generic_plan",
+		"SET LOCAL enable_seqscan = off",
+		"PREPARE interlock_check AS " + sql,
+	} {
+		if _, err := conn.PgConn().Exec(ctx, text).ReadAll(); err != nil {
+			return nil, err
+		}
+	}
+	defer func() {
+		// Prepared statements outlive the transaction. An error ends the run.
+		if err == nil {
+			_, err = conn.PgConn().Exec(ctx, "DEALLOCATE interlock_check").ReadAll()
+		}
+	}()
+	var parameters int
+	err = tx.QueryRow(ctx, "SELECT cardinality(parameter_types) FROM pg_catalog.pg_prepared_statements WHERE name = 'interlock_check'").Scan(&parameters)
+	if err != nil {
+		return nil, err
+	}
+	execute := "EXECUTE interlock_check"
+	if parameters > 0 {
+		execute += "(NULL" + strings.Repeat(", NULL", parameters-1) + ")"
+	}
+	results, err := conn.PgConn().Exec(ctx, "EXPLAIN (FORMAT JSON, VERBOSE) "+execute).ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	var answer []struct{ Plan *plan }
+	if err := json.Unmarshal(results[0].Rows[0][0], &answer); err != nil {
+		return nil, err
+	}
+	return answer[0].Plan, nil
+}
+
+// scanned are the tables that are read whole in order to lock or change rows.
+func (p *plan) scanned() (tables []string) {
+	var look func(p *plan, locking, limited bool)
+	look = func(p *plan, locking, limited bool) {
+		switch p.Type {
+		case "LockRows", "ModifyTable":
+			locking = true
+		case "Limit":
+			limited = true
+		}
+		// An index that is read without a condition is read whole, but for a LIMIT.
+		byIndex := (p.Type == "Index Scan" || p.Type == "Index Only Scan") && p.Cond == "" && !limited
+		if table := p.table(); locking && (p.Type == "Seq Scan" || byIndex) && !slices.Contains(tables, table) {
+			tables = append(tables, table)
+		}
+		for _, sub := range p.Plans {
+			look(sub, locking, limited)
+		}
+	}
+	look(p, false, false)
+	return tables
+}
+
+func (p *plan) table() string {
+	if p.Schema == "public" {
+		return p.Relation
+	}
+	return p.Schema + "." + p.Relation
+}

@@ -1,0 +1,4 @@
+-- name: Rename :execrows
+-- @allow optimistic the version is tested elsewhere
+-- @optimistic version
+UPDATE users SET name = $1, version = version + 1 WHERE id = $2;

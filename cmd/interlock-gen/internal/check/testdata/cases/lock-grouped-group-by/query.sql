@@ -1,0 +1,2 @@
+-- name: LockTotals :many
+SELECT user_id, sum(balance_minor) FROM accounts GROUP BY user_id FOR UPDATE;

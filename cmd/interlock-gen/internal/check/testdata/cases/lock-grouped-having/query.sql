@@ -1,0 +1,2 @@
+-- name: LockIfAny :one
+SELECT 1 FROM accounts HAVING true FOR SHARE;

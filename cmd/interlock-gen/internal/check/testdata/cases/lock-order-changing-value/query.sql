@@ -1,0 +1,2 @@
+-- name: DeleteRandom :execrows
+UPDATE jobs SET state = 'x' WHERE id = (random() * 10)::bigint;

@@ -1,0 +1,18 @@
+-- name: LockJob :one
+SELECT state FROM jobs WHERE id = $1 FOR UPDATE;
+
+-- name: DeleteJob :execrows
+DELETE FROM jobs WHERE id = $1;
+
+-- name: LockProduct :one
+SELECT stock FROM products WHERE id = $1 FOR UPDATE;
+
+-- name: RenameProduct :execrows
+UPDATE products SET sku = $1 WHERE id = $2;
+
+-- name: LockAccount :one
+SELECT balance_minor FROM accounts WHERE id = $1 FOR NO KEY UPDATE;
+
+-- name: TakeJob :one
+DELETE FROM jobs WHERE id = (SELECT id FROM jobs WHERE state = 'new' ORDER BY run_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING id;

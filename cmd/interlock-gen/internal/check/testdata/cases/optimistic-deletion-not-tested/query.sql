@@ -1,0 +1,3 @@
+-- name: Remove :execrows
+-- @optimistic version
+DELETE FROM users WHERE id = $1;

@@ -1,0 +1,3 @@
+-- name: Rename :execrows
+-- @optimistic version
+UPDATE users SET name = $1, version = version + 1 WHERE name = $2 AND version = $3;

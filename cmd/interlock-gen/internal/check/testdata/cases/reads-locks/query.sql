@@ -1,0 +1,3 @@
+-- name: LockPrice :one
+-- @reads
+SELECT price(id) FROM products WHERE id = $1 FOR SHARE;

@@ -1,0 +1,3 @@
+-- name: GetProduct :one
+-- @reads
+SELECT sku FROM products WHERE id = $1;

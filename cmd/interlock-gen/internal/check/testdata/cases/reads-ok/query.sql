@@ -1,0 +1,3 @@
+-- name: Price :one
+-- @reads
+SELECT price(id) FROM products WHERE id = $1;

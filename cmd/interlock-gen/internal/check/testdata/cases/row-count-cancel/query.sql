@@ -1,0 +1,2 @@
+-- name: CancelOrder :exec
+UPDATE orders SET status = 'cancelled' WHERE id = $1;

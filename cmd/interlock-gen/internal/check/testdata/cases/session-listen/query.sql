@@ -1,0 +1,2 @@
+-- name: Listen :exec
+LISTEN jobs;

@@ -1,0 +1,2 @@
+-- name: LockKey :exec
+SELECT pg_advisory_lock($1);

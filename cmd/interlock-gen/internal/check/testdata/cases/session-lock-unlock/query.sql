@@ -1,0 +1,2 @@
+-- name: UnlockKey :exec
+SELECT pg_advisory_unlock($1);

@@ -1,0 +1,2 @@
+-- name: Reset :exec
+RESET ALL;

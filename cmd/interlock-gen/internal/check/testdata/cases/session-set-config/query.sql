@@ -1,0 +1,2 @@
+-- name: SetTenant :exec
+SELECT set_config('app.tenant', $1, false);

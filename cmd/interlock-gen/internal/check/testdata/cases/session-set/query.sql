@@ -1,0 +1,2 @@
+-- name: WaitBriefly :exec
+SET lock_timeout = '5s';

@@ -1,0 +1,2 @@
+-- name: Done :exec
+COMMIT;

@@ -1,0 +1,2 @@
+-- name: Prepare :exec
+PREPARE TRANSACTION 'payment';

@@ -1,0 +1,2 @@
+-- name: OptionalPart :exec
+SAVEPOINT optional_part;
