@@ -71,7 +71,14 @@ const killSQL = `
 
 // kill has the server end a session, as an operator or a failing server does.
 func (s *stage) kill(ctx context.Context) (ended int64, err error) {
-	err = s.admin.QueryRow(ctx, killSQL, pgserver.AppRole).Scan(&ended)
+	return s.killed(ctx, killSQL, pgserver.AppRole)
+}
+
+// killed also counts when the load ends meanwhile, and ctx with it: the server may have done it.
+func (s *stage) killed(ctx context.Context, sql string, arg any) (ended int64, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err = s.admin.QueryRow(ctx, sql, arg).Scan(&ended)
 	return ended, err
 }
 
@@ -83,8 +90,9 @@ func (s *stage) killCommitting(ctx context.Context) (ended int64, err error) {
 	if err := held.Wait(ctx); err != nil {
 		return 0, err
 	}
-	const sql = "select count(*) filter (where pg_terminate_backend($1, 1000))" // waits for so many ms
-	err = s.admin.QueryRow(ctx, sql, held.PID()).Scan(&ended)
+	if ended, err = s.killed(ctx, "select count(*) filter (where pg_terminate_backend($1))", held.PID()); ended > 0 {
+		_ = held.WaitSession(ctx) // which another fault may have cut off from the proxy
+	}
 	return ended, err
 }
 
@@ -117,9 +125,7 @@ func (s *stage) cutCommitting(ctx context.Context) (int64, error) {
 
 func (s *stage) breakAt(ctx context.Context, f faultproxy.Fault) (int64, error) {
 	cut := s.proxy.Arm(f)
-	defer cut.Disarm()
-	if err := cut.Wait(ctx); err != nil {
-		return 0, err
-	}
-	return 1, nil
+	err := cut.Wait(ctx)
+	cut.Disarm()
+	return int64(cut.Fired()), err
 }
