@@ -14,8 +14,8 @@ import (
 type request struct {
 	sql  string
 	args []any
-	// ours: a statement of this package, whose few arguments are int64 or string. It is sent
-	// as text without a description, so that it costs no preparation, warm or cold.
+	// ours: a statement of this package, whose few arguments are int64 or string. It can be
+	// sent as text without a description, so that it costs no preparation, warm or cold.
 	ours bool
 	// plain: a statement without arguments whose rows nobody wants; sent as ours are.
 	plain bool
@@ -177,6 +177,9 @@ func (s *session) describe(ctx context.Context, c *pgx.Conn, requests []request)
 	missing := 0
 	for i := range requests {
 		r := &requests[i]
+		if r.ours {
+			s.control(r)
+		}
 		if !s.described(r) {
 			continue
 		}
@@ -193,7 +196,8 @@ func (s *session) describe(ctx context.Context, c *pgx.Conn, requests []request)
 	return s.prepare(ctx, c, requests)
 }
 
-// prepare has the server describe what has no description yet.
+// prepare has the server describe what has no description yet. The statements of our own that
+// come again are prepared on this occasion.
 func (s *session) prepare(ctx context.Context, c *pgx.Conn, requests []request) error {
 	p := c.PgConn().StartPipeline(ctx)
 	freed := 0
@@ -217,6 +221,10 @@ func (s *session) prepare(ctx context.Context, c *pgx.Conn, requests []request) 
 		asked[r.sql] = name
 		p.SendPrepare(name, r.sql, nil)
 	}
+	own := s.uncontrolled(requests)
+	for _, sql := range own {
+		p.SendPrepare(controls[sql], sql, nil)
+	}
 	err := p.Sync()
 	for range freed {
 		if err == nil {
@@ -231,19 +239,19 @@ func (s *session) prepare(ctx context.Context, c *pgx.Conn, requests []request) 
 		}
 		if found[r.sql] == nil {
 			index = i
-			var result any
-			if result, err = p.GetResults(); err != nil {
+			var d *pgconn.StatementDescription
+			if d, err = described(p, asked[r.sql], r.sql, nil); err != nil {
 				continue
 			}
-			d, ok := result.(*pgconn.StatementDescription)
-			if !ok {
-				err = fmt.Errorf("txn: the server described a statement with %T", result)
-				continue
-			}
-			d.Name, d.SQL = asked[r.sql], r.sql
 			found[r.sql] = d
 		}
 		r.description = found[r.sql]
+	}
+	for _, sql := range own {
+		var d *pgconn.StatementDescription
+		if d, err = described(p, controls[sql], sql, err); err == nil {
+			s.prepared.controls[sql] = d
+		}
 	}
 	if cerr := p.Close(); err == nil {
 		err = cerr
@@ -255,16 +263,40 @@ func (s *session) prepare(ctx context.Context, c *pgx.Conn, requests []request) 
 			for _, d := range found {
 				s.prepared.dropped = append(s.prepared.dropped, d.Name)
 			}
+			for _, sql := range own {
+				s.prepared.drop(sql)
+			}
 		}
 		return &unsentError{index, err}
 	}
 	for i := range requests {
-		if d := found[requests[i].sql]; s.prepared != nil && d != nil {
+		r := &requests[i]
+		if r.ours {
+			s.control(r)
+		} else if d := found[r.sql]; s.prepared != nil && d != nil {
 			s.prepared.put(d)
 			delete(found, d.SQL)
 		}
 	}
 	return nil
+}
+
+// described reads what a pipeline says of a statement that was to be prepared in it, unless it
+// has failed before.
+func described(p *pgconn.Pipeline, name, sql string, err error) (*pgconn.StatementDescription, error) {
+	if err != nil {
+		return nil, err
+	}
+	result, err := p.GetResults()
+	if err != nil {
+		return nil, err
+	}
+	d, ok := result.(*pgconn.StatementDescription)
+	if !ok {
+		return nil, fmt.Errorf("txn: the server described a statement with %T", result)
+	}
+	d.Name, d.SQL = name, sql
+	return d, nil
 }
 
 // encode encodes all arguments before anything is written: after a mistake in one nothing

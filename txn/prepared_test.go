@@ -16,10 +16,11 @@ import (
 // Rule: a statement is prepared once for a connection, stays so when an attempt fails, and is
 // forgotten when it is no longer right.
 
-// preparedOn are the names of what is prepared on the pool's only connection.
+// preparedOn are the names of what callers' statements are prepared as on the pool's only
+// connection.
 func preparedOn(t *testing.T, d *txn.DB) []string {
 	t.Helper()
-	rows, err := d.Pool().Query(t.Context(), "select name from pg_prepared_statements where name like 'interlock%' order by 1",
+	rows, err := d.Pool().Query(t.Context(), "select name from pg_prepared_statements where name ~ '^interlock_[0-9a-f]{48}$' order by 1",
 		pgx.QueryExecModeSimpleProtocol)
 	require.NoError(t, err)
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
@@ -58,6 +59,43 @@ func TestPreparedStatementsAreBounded(t *testing.T) {
 		return nil
 	}))
 	require.LessOrEqual(t, len(preparedOn(t, d)), 3)
+}
+
+// What every transaction has is prepared on the first occasion, and parsed no more. It takes
+// no room from the caller's statements.
+func TestOwnStatementsArePrepared(t *testing.T) {
+	f := setup(t, txn.Config{})
+	d := f.single(t, func(cfg *pgxpool.Config) { cfg.ConnConfig.StatementCacheCapacity = 1 })
+	executed := func() map[string]int64 {
+		rows, err := d.Pool().Query(t.Context(),
+			"select statement, generic_plans + custom_plans from pg_prepared_statements where name like 'interlock%' and length(name) < 20",
+			pgx.QueryExecModeSimpleProtocol)
+		require.NoError(t, err)
+		counts := map[string]int64{}
+		var statement string
+		var n int64
+		_, err = pgx.ForEachRow(rows, []any{&statement, &n}, func() error { counts[statement] = n; return nil })
+		require.NoError(t, err)
+		return counts
+	}
+	for range 3 {
+		require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+			if _, err := tx.Exec(ctx, "update accounts set balance = balance where id = $1", 1); err != nil {
+				return err
+			}
+			tx.Queue("select $1::int", 1)
+			return nil
+		}))
+	}
+	const id = "select pg_current_xact_id_if_assigned()::text"
+	require.Equal(t, map[string]int64{
+		"begin isolation level read committed read write": 3,
+		id: 2, // not by the first: it asked for more
+	}, executed())
+	require.NoError(t, txn.WithReadTx(t.Context(), d, txn.Options{Isolation: txn.Serializable}, func(ctx context.Context, rx *txn.ReadTx) error {
+		return rx.QueryRow(ctx, "select 1 + $1::int", 1).Scan(new(int))
+	}))
+	require.Contains(t, executed(), "begin isolation level serializable read only")
 }
 
 // The name says what the statement is. Were it a number, a pooler that gives two clients one
