@@ -258,10 +258,11 @@ func (s *session) prepare(ctx context.Context, c *pgx.Conn, requests []request) 
 	}
 	if err != nil {
 		// Those before the failed one exist on the server, whether its transaction goes on or
-		// not; they are freed rather than kept, which is one case less.
+		// not; they are freed rather than kept, which is one case less. A pooler remembers the
+		// names of the others too, and closes the connection of who gives one a second time.
 		if s.prepared != nil && s.prepared.named {
-			for _, d := range found {
-				s.prepared.dropped = append(s.prepared.dropped, d.Name)
+			for _, name := range asked {
+				s.prepared.dropped = append(s.prepared.dropped, name)
 			}
 			for _, sql := range own {
 				s.prepared.drop(sql)

@@ -1,9 +1,13 @@
 package txn_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -342,4 +346,83 @@ func TestStatementPreparedByHand(t *testing.T) {
 	})
 	_, ok := errors.AsType[*txn.QueuedError](err)
 	require.True(t, ok, "it cannot travel with others, and is not forgotten")
+}
+
+// wiretap notes what a pool's only connection sends.
+type wiretap struct {
+	net.Conn
+	mu   *sync.Mutex
+	sent *bytes.Buffer
+}
+
+func (w wiretap) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sent.Write(b)
+	return w.Conn.Write(b)
+}
+
+// A pooler that keeps statements apart (PgBouncer does) takes a name for used from the moment
+// that it passes by, also if the server then refuses the statement, until it is closed.
+func TestNameOfRefusedStatementIsClosedBeforeItIsUsedAgain(t *testing.T) {
+	f := setup(t, txn.Config{})
+	cfg, err := pgxpool.ParseConfig(f.AppURL())
+	require.NoError(t, err)
+	tap := wiretap{mu: &sync.Mutex{}, sent: &bytes.Buffer{}}
+	cfg.MaxConns = 1
+	cfg.ConnConfig.TLSConfig, cfg.ConnConfig.Fallbacks = nil, nil
+	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		return wiretap{c, tap.mu, tap.sent}, err
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	d := txn.New(pool, txn.Config{})
+
+	const missing, fine = "select from missing where $1 = 1", "insert into notes (body) values ($1)"
+	for range 2 {
+		require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+			for _, inside := range []func(context.Context, *txn.Tx) error{
+				func(ctx context.Context, tx *txn.Tx) error { _, err := tx.Exec(ctx, missing, 1); return err },
+				func(ctx context.Context, tx *txn.Tx) error {
+					tx.Queue(fine, "undone")
+					tx.Queue(missing, 1)
+					tx.Queue("update notes set body = body || $1", "x") // never looked at
+					return tx.Flush(ctx)
+				},
+				func(ctx context.Context, tx *txn.Tx) error {
+					if _, err := tx.Exec(ctx, "select 1"); err != nil {
+						return err
+					}
+					_, err := tx.Exec(ctx, missing, 1)
+					return err
+				},
+			} {
+				require.Equal(t, "42P01", txn.SQLState(tx.Savepoint(ctx, inside)))
+			}
+			_, err := tx.Exec(ctx, "update notes set body = body || $1", "x")
+			return err
+		}))
+	}
+	tap.mu.Lock()
+	defer tap.mu.Unlock()
+	sent := tap.sent.Bytes()
+	sent = sent[binary.BigEndian.Uint32(sent):] // the startup message has no type
+	used := map[string]bool{}
+	again := 0
+	for len(sent) > 0 {
+		body := sent[5 : 1+binary.BigEndian.Uint32(sent[1:])]
+		switch name := string(body[:max(bytes.IndexByte(body, 0), 0)]); {
+		case sent[0] == 'P' && name != "":
+			require.False(t, used[name], "%s", body)
+			used[name] = true
+		case sent[0] == 'C' && body[0] == 'S':
+			again++
+			delete(used, name[1:])
+		}
+		sent = sent[5+len(body):]
+	}
+	require.Positive(t, again)
+	require.NotEmpty(t, used)
 }
