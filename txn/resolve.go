@@ -41,6 +41,12 @@ const (
 	terminateSQL = "select pg_terminate_backend(pid) from pg_stat_activity where backend_xid = $1::text::xid8::xid" +
 		" and usename = current_user and wait_event is distinct from 'SyncRep' and " + epochSQL + " = $2"
 
+	// Of a transaction whose id is not known it is known which session it was on this server, and
+	// that it holds a key.
+	terminateHolderSQL = "select pg_terminate_backend(a.pid) from pg_stat_activity a where a.pid = $1::text::int" +
+		" and a.usename = current_user and a.wait_event is distinct from 'SyncRep' and " + epochSQL + " = $2 and exists" +
+		" (select from pg_locks l where l.pid = a.pid and l.relation = 'interlock.commit_token'::regclass and l.mode = 'RowExclusiveLock')"
+
 	// A COMMIT that follows a write waits until standbys have all that was committed before.
 	confirmSQL = "select pg_logical_emit_message(true, 'interlock', '')"
 )
@@ -197,10 +203,11 @@ type inquiry struct {
 	opts       *Options
 	token      *token
 	xid, epoch string
+	pid        uint32 // of its session
 }
 
 func (t *transaction) inquiry() inquiry {
-	return inquiry{t.db, &t.opts, t.token, t.xid, t.session.epoch}
+	return inquiry{t.db, &t.opts, t.token, t.xid, t.session.epoch, t.conn.PgConn().PID()}
 }
 
 // A question asks a fresh connection once. An unknown outcome without an error is one that
@@ -354,9 +361,15 @@ func (i *inquiry) askXID(ctx context.Context, c *pgx.Conn, patience bool) (outco
 }
 
 // terminate ends the session that still works on the transaction, if the server is the one
-// that has it.
-func (i *inquiry) terminate(ctx context.Context, c *pgx.Conn) error {
-	_, err := c.Exec(ctx, terminateSQL, pgx.QueryExecModeExec, i.xid, i.epoch)
+// that has it. Behind a pooler the session is nobody's.
+func (i *inquiry) terminate(ctx context.Context, c *pgx.Conn) (err error) {
+	switch {
+	case i.epoch == "":
+	case i.xid != "":
+		_, err = c.Exec(ctx, terminateSQL, pgx.QueryExecModeExec, i.xid, i.epoch)
+	case !i.db.cfg.Pooler:
+		_, err = c.Exec(ctx, terminateHolderSQL, pgx.QueryExecModeExec, strconv.FormatUint(uint64(i.pid), 10), i.epoch)
+	}
 	return err
 }
 
@@ -398,16 +411,23 @@ func (i *inquiry) committing(ctx context.Context, c *pgx.Conn, fn func(pgx.Tx) e
 // askKey asks which attempt was committed with the key. If none was, this one is voided: it
 // may still be on its way, and must not be committed after this answer.
 func (i *inquiry) askKey(ctx context.Context, c *pgx.Conn, patience bool) (o outcome, err error) {
-	if !patience && i.xid != "" {
+	if !patience {
 		if err := i.terminate(ctx, c); err != nil {
 			return outcomeUnknown, err
 		}
 	}
 	var attempt, fingerprint string
 	err = i.committing(ctx, c, func(tx pgx.Tx) error {
+		// The wait for the key's holder ends on the server: a question that was left there, in the
+		// way of the next, would be worse than none.
+		if _, err := tx.Exec(ctx, lockWait(ctx)); err != nil {
+			return err
+		}
 		return tx.QueryRow(ctx, voidSQL, pgx.QueryExecModeExec, i.token.key, i.token.attempt).Scan(&attempt, &fingerprint)
 	})
 	switch {
+	case SQLState(err) == stateLockNotAvailable:
+		return outcomeUnknown, nil
 	case err != nil:
 		return outcomeUnknown, err
 	case attempt == i.token.attempt:
@@ -418,6 +438,12 @@ func (i *inquiry) askKey(ctx context.Context, c *pgx.Conn, patience bool) (o out
 		return outcomeReused, nil
 	}
 	return outcomeElsewhere, nil
+}
+
+// lockWait bounds the wait for a lock to half of what is left of the time.
+func lockWait(ctx context.Context) string {
+	deadline, _ := ctx.Deadline()
+	return fmt.Sprint("set local lock_timeout = ", max(1, milliseconds(time.Until(deadline)/2)))
 }
 
 // server names the server for an operator: where it is, and since when it runs.

@@ -26,7 +26,9 @@ import (
 type plight struct {
 	name string
 	do   faultproxy.Action
-	// The network comes back: at once, or after this part of ResolveTimeout.
+	deaf bool // cancel requests are swallowed as well
+	// The network comes back: at once, or after this part of ResolveTimeout, or, if neither,
+	// when the call has returned.
 	atOnce bool
 	after  float64
 }
@@ -34,6 +36,10 @@ type plight struct {
 var plights = []plight{
 	{name: "cancelled", do: faultproxy.Hold{}, atOnce: true},
 	{name: "held back for a while", do: faultproxy.Hold{}, after: 0.25},
+	{name: "held back for good", do: faultproxy.Hold{}},
+	{name: "black hole before", do: faultproxy.BlackHole{}},
+	{name: "black hole after", do: faultproxy.BlackHole{After: true}},
+	{name: "black hole, cancel requests too", do: faultproxy.BlackHole{}, deaf: true},
 }
 
 // A spot is a message of a call.
@@ -50,10 +56,9 @@ func (s spot) String() string {
 }
 
 func TestFaultsAtEachMessage(t *testing.T) {
-	cfg := txn.Config{BaseDelay: time.Microsecond, ResolveTimeout: 2 * time.Second}
-	last, together := 3, 30 // messages on each side; calls at a time
+	timeout, last, together := 4*time.Second, 2, 12 // messages on each side; calls at a time
 	if *long {
-		cfg.ResolveTimeout, last, together = 0, 1000, 60 // the default
+		timeout, last, together = 5*time.Second, 1000, 40 // the default, and all
 	}
 	for _, w := range cutWays[:3] { // those that leave something to ask for
 		t.Run(w.name, func(t *testing.T) {
@@ -62,15 +67,13 @@ func TestFaultsAtEachMessage(t *testing.T) {
 			f.effectsTable(t)
 			_, err := f.Admin(t).Exec(t.Context(), "insert into accounts (id, balance) select n, 1000 from generate_series(5, 5000) n")
 			require.NoError(t, err)
+			cfg := txn.Config{BaseDelay: time.Microsecond, ResolveTimeout: timeout}
 			if w.never {
 				cfg.ResolveCommits = txn.ResolveNever
 			}
 			s := &sweep{f: f, way: w, cfg: cfg}
 			watched(t, func(ctx context.Context) {
-				spots := s.spots(t, ctx, last)
-				for _, p := range plights {
-					s.run(t, ctx, p, spots, together)
-				}
+				s.run(t, ctx, s.spots(t, ctx, last), together)
 			})
 		})
 	}
@@ -101,40 +104,38 @@ func (s *sweep) spots(t *testing.T, ctx context.Context, last int) (spots []spot
 	return spots
 }
 
-func (s *sweep) run(t *testing.T, ctx context.Context, p plight, spots []spot, together int) {
-	var total tally
+// run makes a call for each plight at each spot, so many at a time: most of them wait.
+func (s *sweep) run(t *testing.T, ctx context.Context, spots []spot, together int) {
+	totals := make([]tally, len(plights))
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	room := make(chan struct{}, together)
-	for _, at := range spots {
-		room <- struct{}{}
-		all.Go(func() {
-			defer func() { <-room }()
-			one, err := s.befall(ctx, p, at)
-			if err != nil {
-				t.Errorf("%s, %s: %v", p.name, at, err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			total.add(one)
-		})
+	for i, p := range plights {
+		for _, at := range spots {
+			room <- struct{}{}
+			all.Go(func() {
+				defer func() { <-room }()
+				one, err := s.befall(ctx, p, at)
+				if err != nil {
+					t.Errorf("%s, %s: %v", p.name, at, err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				totals[i].add(one)
+			})
+		}
 	}
 	all.Wait()
-	what := p.name + ", " + s.way.name
-	t.Logf("%s: %s", what, &total)
-	report.add(what, total.String())
-	require.Equal(t, len(spots), total.points)
-	total.clean(t)
-	require.Zero(t, total.unknown)
-	// What is asked for takes some time of its own, on a busy machine too.
-	require.LessOrEqual(t, total.slowest, s.resolveTimeout()*5/4, "%s", what)
-}
-
-func (s *sweep) resolveTimeout() time.Duration {
-	if s.cfg.ResolveTimeout == 0 {
-		return 5 * time.Second
+	for i, p := range plights {
+		what, total := p.name+", "+s.way.name, totals[i]
+		t.Logf("%s: %s", what, &total)
+		report.add(what, total.String())
+		require.Equal(t, len(spots), total.points)
+		total.clean(t)
+		require.Zero(t, total.unknown)
+		// Whatever is told has to be found out on a machine that may be busy.
+		require.LessOrEqual(t, total.slowest, s.cfg.ResolveTimeout*5/4, "%s", what)
 	}
-	return s.cfg.ResolveTimeout
 }
 
 // befall makes one call with the plight at the spot, and compares what it says with what is
@@ -145,6 +146,11 @@ func (s *sweep) befall(ctx context.Context, p plight, at spot) (one tally, err e
 		return one, err
 	}
 	defer c.close()
+	if p.deaf {
+		deaf := c.proxy.Arm(faultproxy.Fault{From: faultproxy.Canceler, Every: true, Do: faultproxy.BlackHole{}})
+		defer deaf.Release()
+		c.restored = deaf.Release
+	}
 	armed := c.proxy.Arm(faultproxy.Fault{From: at.from, Nth: at.nth, Do: p.do})
 	defer armed.Release()
 	caller, giveUp := context.WithCancel(ctx)
@@ -161,7 +167,7 @@ func (s *sweep) befall(ctx context.Context, p plight, at spot) (one tally, err e
 	case p.atOnce:
 		armed.Release()
 	case p.after > 0:
-		later := time.AfterFunc(time.Duration(p.after*float64(s.resolveTimeout())), armed.Release)
+		later := time.AfterFunc(time.Duration(p.after*float64(s.cfg.ResolveTimeout)), armed.Release)
 		defer later.Stop()
 	}
 	var result error
@@ -172,6 +178,7 @@ func (s *sweep) befall(ctx context.Context, p plight, at spot) (one tally, err e
 	}
 	one.took(time.Since(since))
 	armed.Release()
+	c.restored()
 	effects, err := c.settled(ctx)
 	one.count(result, effects)
 	if one.lost+one.doubled+one.lies+one.unknown > 0 {
@@ -187,11 +194,12 @@ type sweptCall struct {
 	proxy    *faultproxy.Proxy
 	db       *txn.DB
 	from, to int64
+	restored func() // lets cancel requests through again
 }
 
 // call makes a pool whose connection knows the transfer's statements.
 func (s *sweep) call(ctx context.Context) (*sweptCall, error) {
-	c := &sweptCall{s: s, n: s.calls.Add(1)}
+	c := &sweptCall{s: s, n: s.calls.Add(1), restored: func() {}}
 	c.from, c.to = 2*c.n+3, 2*c.n+4
 	u, err := url.Parse(s.f.AppURL())
 	if err != nil {
