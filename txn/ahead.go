@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/interlock-go/interlock/txn/internal/sqltext"
 )
 
 // A step is a statement that waits for the next flush: one of our own, or a queued one of
@@ -393,6 +395,6 @@ func alone(sql string, args []any) bool {
 		}
 		break
 	}
-	word, _ := firstWord(sql)
+	word, _ := sqltext.FirstWord(sql)
 	return word == "copy" || bare(sql) || several(sql)
 }

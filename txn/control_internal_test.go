@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
+	"github.com/interlock-go/interlock/txn/internal/sqltext"
 	"github.com/interlock-go/interlock/txn/txntest/pgserver"
 )
 
@@ -166,7 +167,7 @@ func FuzzSeveral(f *testing.F) {
 func FuzzTransactionControl(f *testing.F) {
 	c := fuzzServer(f)
 	f.Fuzz(func(t *testing.T, sql string) {
-		if word, _ := firstWord(sql); transactionControl(sql) || !storable(sql) || word == "copy" {
+		if word, _ := sqltext.FirstWord(sql); transactionControl(sql) || !storable(sql) || word == "copy" {
 			return
 		}
 		id := func() string {

@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+
+	"github.com/interlock-go/interlock/txn/internal/sqltext"
 )
 
 // CommitResolution says what is done about a COMMIT whose answer was lost.
@@ -80,7 +82,7 @@ func (t *transaction) unasked(sql string) {
 	if t.blind || t.xid != "" || t.readOnly {
 		return
 	}
-	word, _ := firstWord(sql)
+	word, _ := sqltext.FirstWord(sql)
 	t.blind = word != "set"
 }
 
@@ -99,7 +101,7 @@ func (t *transaction) epochKnown() bool { return t.session.epoch != "" && !t.db.
 // RepeatableRead and above that is so if the statement takes the snapshot itself: a LOCK
 // TABLE or SET TRANSACTION may have to come before it, and so may what the caller sends next.
 func (t *transaction) mayFollow(sql string) bool {
-	word, _ := firstWord(sql)
+	word, _ := sqltext.FirstWord(sql)
 	if t.opts.Isolation.strength() == ReadCommitted {
 		return word != "set"
 	}

@@ -25,11 +25,12 @@ import (
 const policy = `
 	# The library. Applications import it, so it asks for pgx alone.
 
-	txn                     : pgx, txn/internal/seam | txn/sqlcbind, txn/txntest, txn/txntest/*
+	txn                     : pgx, txn/internal/* | txn/sqlcbind, txn/txntest, txn/txntest/*
 	txn/internal/seam       :
+	txn/internal/sqltext    :
 	txn/sqlcbind            : pgx, txn, txn/internal/seam | txn/txntest/pgserver
 	txn/txntest             : pgx, txn, txn/internal/seam, txn/txntest/*, testify, testing
-	txn/txntest/faultproxy  : pgx | txn/txntest, txn/txntest/pgserver
+	txn/txntest/faultproxy  : pgx, txn/internal/sqltext | txn/txntest, txn/txntest/pgserver
 	txn/txntest/pgserver    : pgx
 
 	# The reference application. Only the generated package sees what binds queries to

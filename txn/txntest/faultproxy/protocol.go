@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/interlock-go/interlock/txn/internal/sqltext"
 )
 
 // What a proxy has to know of PostgreSQL's protocol, version 3: where messages begin, which
@@ -357,10 +359,10 @@ func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + 
 
 // endsTransaction says whether a statement's text ends the transaction that it is run in.
 func endsTransaction(sql string) bool {
-	first, rest := word(sql)
-	second, rest := word(rest)
+	first, rest := sqltext.FirstWord(sql)
+	second, rest := sqltext.FirstWord(rest)
 	if second == "work" || second == "transaction" && first != "prepare" {
-		second, _ = word(rest)
+		second, _ = sqltext.FirstWord(rest)
 	}
 	switch first {
 	case "commit", "end":
@@ -371,43 +373,4 @@ func endsTransaction(sql string) bool {
 		return second == "transaction"
 	}
 	return false
-}
-
-// word returns the first word of a text in lower case, past space and comments, and what
-// follows it. It is empty where something else comes first.
-func word(sql string) (first, rest string) {
-	for {
-		sql = strings.TrimLeft(sql, " \t\r\n\f\v")
-		switch {
-		case strings.HasPrefix(sql, "--"):
-			_, sql, _ = strings.Cut(sql, "\n")
-		case strings.HasPrefix(sql, "/*"):
-			sql = afterComment(sql)
-		default:
-			n := 0
-			for n < len(sql) && (sql[n]|0x20 >= 'a' && sql[n]|0x20 <= 'z' || sql[n] == '_') {
-				n++
-			}
-			return strings.ToLower(sql[:n]), sql[n:]
-		}
-	}
-}
-
-// afterComment is sql behind the comment that it begins with. Comments nest.
-func afterComment(sql string) string {
-	depth := 0
-	for i := 0; i+1 < len(sql); i++ {
-		switch sql[i : i+2] {
-		case "/*":
-			depth++
-			i++
-		case "*/":
-			depth--
-			i++
-		}
-		if depth == 0 {
-			return sql[i+1:]
-		}
-	}
-	return ""
 }
