@@ -99,7 +99,10 @@ func TestRolledBackSavepointsAreReleased(t *testing.T) {
 	require.NoError(t, txn.WithTx(t.Context(), f.db, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
 		before := memory(ctx, tx)
 		for range 500 {
-			require.ErrorIs(t, tx.Savepoint(ctx, func(context.Context, *txn.Tx) error { return errBusiness }), errBusiness)
+			require.ErrorIs(t, tx.Savepoint(ctx, func(ctx context.Context, tx *txn.Tx) error {
+				ask[int](t, ctx, tx, "select 1") // else the savepoint would not be sent
+				return errBusiness
+			}), errBusiness)
 		}
 		require.Less(t, memory(ctx, tx)-before, int64(1<<20))
 		return nil
