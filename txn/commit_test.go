@@ -1,16 +1,19 @@
 package txn_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/txn"
+	"github.com/interlock-go/interlock/txn/sqlcbind"
 	"github.com/interlock-go/interlock/txn/txntest"
 )
 
@@ -41,6 +44,38 @@ func TestSwallowedStatementErrorIsReported(t *testing.T) {
 	require.Equal(t, "23505", txn.SQLState(err))
 	require.Equal(t, "notes_body_key", txn.ConstraintName(err))
 	require.Empty(t, f.notes(t))
+}
+
+// The server may answer COMMIT without an error, and not have committed.
+func TestCommitAnsweredWithRollback(t *testing.T) {
+	f := keyed(t, txn.Config{})
+	// "abort" is as long as "commit", and answered with ROLLBACK.
+	abort := func(l *link) {
+		l.chunk = bytes.Replace(l.chunk, []byte(commit), []byte("abort \x00"), 1)
+		l.forward()
+	}
+	for _, way := range []string{"statement", "queued"} {
+		r := newRelay(t, f.AppURL())
+		d := r.open(t, f.AppURL(), txn.Config{})
+		runs := 0
+		err := txn.WithTx(t.Context(), d, txn.Options{Label: way}, func(ctx context.Context, tx *txn.Tx) error {
+			runs++
+			r.arm(commit, abort)
+			return works[way](ctx, tx)
+		})
+		require.ErrorIs(t, err, pgx.ErrTxCommitRollback, way)
+		require.ErrorContains(t, err, way)
+		require.Equal(t, 1, runs, "the reason is not known, so that it is not one to run again for")
+		require.Zero(t, f.done(t))
+		released(t, d)
+	}
+
+	r := newRelay(t, f.AppURL())
+	d := r.open(t, f.AppURL(), txn.Config{Options: txn.Options{Settings: map[string]string{"app.tenant": "1"}}})
+	r.arm(commit, abort)
+	_, err := sqlcbind.Autocommit(d).Exec(t.Context(), withdraw)
+	require.ErrorIs(t, err, pgx.ErrTxCommitRollback)
+	require.Zero(t, f.done(t))
 }
 
 func TestDeferredConstraintFailsAtCommit(t *testing.T) {

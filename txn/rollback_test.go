@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/txn"
@@ -127,6 +129,62 @@ func TestCancelledStatementIsTheContexts(t *testing.T) {
 		err := tx.Savepoint(ctx, func(ctx context.Context, tx *txn.Tx) error { return fail(ctx, tx, "57014") })
 		require.Equal(t, "57014", txn.SQLState(err))
 		require.NotErrorIs(t, err, context.Canceled, "somebody else cancelled it")
+		return nil
+	}))
+}
+
+// The signal of a cancel request may come when its statement has ended. It hits a question
+// that nobody asked, and not the next borrower's statement.
+func TestLateCancelRequestIsDrained(t *testing.T) {
+	f := setup(t, txn.Config{})
+	r := newRelay(t, f.AppURL())
+	cfg := poolConfig(t, r.url(t, f.AppURL()))
+	cfg.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
+	d := openConfig(t, cfg)
+	ctx, cancel := context.WithCancel(t.Context())
+	pid := 0
+	require.Error(t, txn.WithTx(ctx, d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+		pid = ask[int](t, ctx, tx, "select pg_backend_pid()")
+		time.AfterFunc(10*time.Millisecond, cancel)
+		_, err := tx.Exec(ctx, "select pg_sleep(60)")
+		return err
+	}))
+
+	late, err := (&pgproto3.Query{String: "select pg_cancel_backend(pg_backend_pid()) from pg_sleep(0)"}).Encode(nil)
+	require.NoError(t, err)
+	hit := make(chan struct{})
+	r.arm("-- ping", func(l *link) {
+		l.chunk = late
+		l.forward()
+		close(hit)
+	})
+	require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{MaxAttempts: 1}, func(ctx context.Context, tx *txn.Tx) error {
+		require.Equal(t, pid, ask[int](t, ctx, tx, "select pg_backend_pid()"))
+		return nil
+	}))
+	select {
+	case <-hit:
+	default:
+		t.Fatal("nothing was sent before the statement")
+	}
+}
+
+// Behind a pooler a cancel request may hit a statement of somebody else's: there the
+// connection is given up.
+func TestCancelledContextBehindAPooler(t *testing.T) {
+	f := setup(t, txn.Config{})
+	d := open(t, f.AppURL(), txn.Config{Pooler: true})
+	ctx, cancel := context.WithCancel(t.Context())
+	pid := 0
+	err := txn.WithTx(ctx, d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+		pid = ask[int](t, ctx, tx, "select pg_backend_pid()")
+		time.AfterFunc(10*time.Millisecond, cancel)
+		_, err := tx.Exec(ctx, "select pg_sleep(60)")
+		return err
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+		require.NotEqual(t, pid, ask[int](t, ctx, tx, "select pg_backend_pid()"))
 		return nil
 	}))
 }
