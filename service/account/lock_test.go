@@ -66,6 +66,29 @@ func TestOppositeTransfersDoNotDeadlock(t *testing.T) {
 	require.Equal(t, money.Minor(1000+8*30-8*20), b.balance(t, c))
 }
 
+// Whatever the direction, the account with the lower id is locked first: while it is waited
+// for, the other one is free.
+func TestAccountsAreLockedInOneOrder(t *testing.T) {
+	b := setup(t, txn.Config{Options: txn.Options{MaxAttempts: 1}})
+	low, high := b.customer(t, 1000), b.customer(t, 1000)
+	require.Less(t, low, high)
+	for _, r := range []account.TransferRequest{
+		{From: low, To: high, Amount: 1, Key: "up"},
+		{From: high, To: low, Amount: 1, Key: "down"},
+	} {
+		holder := begin(t, b.admin)
+		exec(t, holder, "select from accounts where id = $1 for update", low)
+		waiting := async(func() error {
+			_, err := account.Transfer(t.Context(), b.db, r)
+			return err
+		})
+		waitBlocked(t, b.admin, 1)
+		exec(t, b.admin, "select from accounts where id = $1 for update nowait", high)
+		require.NoError(t, holder.Commit(t.Context()))
+		require.NoError(t, <-waiting, r.Key)
+	}
+}
+
 // Transfers that are put together in one transaction lock in the order of the calls. Two such
 // transactions may deadlock; the one that the server chose runs again.
 func TestDeadlockedTransfersAreRepeated(t *testing.T) {
