@@ -107,6 +107,25 @@ func (s *session) stopWithin(patience time.Duration) {
 	}
 }
 
+// breakOff does to the statement under way what the end of its context would do, if it had one
+// that ends. When the statement is over, brokenOff must follow.
+func (s *session) breakOff(patience time.Duration) {
+	if s.canceller == nil {
+		_ = s.conn.Conn().SetDeadline(time.Now())
+		return
+	}
+	s.stopWithin(patience)
+	s.canceller.HandleCancel(context.Background())
+}
+
+func (s *session) brokenOff() {
+	if s.canceller == nil {
+		_ = s.conn.Conn().SetDeadline(time.Time{})
+		return
+	}
+	s.canceller.HandleUnwatchAfterCancel()
+}
+
 // drain makes sure that no cancel request of an earlier statement hits the next one, and
 // reports whether the connection may be used. A round trip after the request's end is
 // enough: the server takes the signal before it reads on.

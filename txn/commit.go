@@ -36,14 +36,14 @@ func (t *transaction) commit() error {
 		}
 	}
 	t.commitAt = t.now()
-	defer func() { t.vigil.end() }()
+	defer func() { _ = t.vigil.end() }()
 	if due || len(t.ahead) > 0 {
 		return t.commitQueued()
 	}
 	ctx := t.watchCommit()
 	t.used.RoundTrips++
 	tag, err := t.conn.Exec(ctx, "commit")
-	return t.committed(ctx, tag, err)
+	return t.committed(tag, err)
 }
 
 // commitQueued sends what is queued and COMMIT in one flush. If a statement fails, COMMIT is
@@ -77,7 +77,7 @@ func (t *transaction) commitQueued() error {
 	if cerr := a.Close(); err == nil {
 		err = cerr
 	}
-	return t.committed(ctx, tag, err)
+	return t.committed(tag, err)
 }
 
 // voided is what is said of an attempt whose key was taken while its outcome was asked for
@@ -118,13 +118,13 @@ func (t *transaction) refused(err error) bool {
 	return !t.db.cfg.Pooler && !strings.HasPrefix(pg.Code, classConnection)
 }
 
-// committed is what the answer to COMMIT says. ctx was COMMIT's.
-func (t *transaction) committed(ctx context.Context, tag pgconn.CommandTag, err error) error {
+// committed is what the answer to COMMIT says.
+func (t *transaction) committed(tag pgconn.CommandTag, err error) error {
 	pg := t.conn.PgConn()
 	switch {
 	case err == nil && tag.String() == "COMMIT":
-		if ctx.Err() != nil && !t.readOnly {
-			return t.unconfirmed(ctx.Err())
+		if t.vigil.end() && !t.readOnly {
+			return t.unconfirmed(t.ctx.Err())
 		}
 		return nil
 	case err == nil:

@@ -27,6 +27,7 @@ type session struct {
 	genuine bool   // it is PostgreSQL, and not a service that speaks its protocol
 	epoch   string // see epochSQL; "" until asked for
 
+	conn      *pgconn.PgConn
 	probe     *probe
 	canceller *canceller // nil in pools that were not set up by ConfigurePool
 
@@ -52,6 +53,7 @@ func sessionOf(c *pgx.Conn) *session {
 	case pgx.QueryExecModeCacheDescribe:
 		s.prepared = newPrepared(cfg.DescriptionCacheCapacity, false)
 	}
+	s.conn = c.PgConn()
 	s.probe = newProbe(c)
 	s.canceller, _ = data[cancellerKey].(*canceller)
 	data[sessionKey] = s

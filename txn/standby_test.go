@@ -173,7 +173,7 @@ func TestCommittedWithoutItsStandby(t *testing.T) {
 func TestCancelledCommitThatWaitsForAStandby(t *testing.T) {
 	t.Parallel()
 	f, _ := synchronous(t)
-	d := open(t, f.AppURL(), txn.Config{ResolveTimeout: 500 * time.Millisecond})
+	d := open(t, f.AppURL(), txn.Config{ResolveTimeout: 3 * time.Second})
 	for _, way := range []string{"statement", "queued"} {
 		for level, confirmed := range map[txn.SynchronousCommit]bool{txn.SyncUnspecified: false, txn.SyncLocal: true} {
 			before := f.visible(t)

@@ -13,10 +13,13 @@ import (
 type vigil struct {
 	inquiry inquiry
 	session *session
-	waiting context.Context // COMMIT's
-	giveUp  context.CancelFunc
 	stop    func() bool // it has not begun, and will not
 	over    sync.WaitGroup
+
+	mu       sync.Mutex
+	answered bool               // nobody waits any more
+	asking   context.CancelFunc // nil until it has begun
+	gaveUp   bool               // on the answer
 
 	// Of what was asked. To be read when it is over.
 	asked   bool
@@ -32,19 +35,17 @@ const (
 	stopShare  = 5
 )
 
-// watchCommit returns the context to send COMMIT with, and sets up the vigil over it. Of a
-// caller whose context never ends there is none.
+// watchCommit returns the context to send COMMIT with, which does not end, and sets up the
+// vigil over it. Of a caller whose context never ends there is none.
 func (t *transaction) watchCommit() context.Context {
 	ctx := context.WithoutCancel(t.ctx)
-	if t.caller.Done() == nil {
-		return ctx
+	if t.caller.Done() != nil {
+		v := &vigil{inquiry: t.inquiry(), session: t.session}
+		v.over.Add(1)
+		v.stop = context.AfterFunc(t.ctx, v.keep)
+		t.vigil = v
 	}
-	v := &vigil{inquiry: t.inquiry(), session: t.session}
-	v.waiting, v.giveUp = context.WithCancel(ctx)
-	v.over.Add(1)
-	v.stop = context.AfterFunc(t.ctx, v.keep)
-	t.vigil = v
-	return v.waiting
+	return ctx
 }
 
 // keep runs beside the goroutine that waits for the answer, and uses nothing that it may
@@ -52,8 +53,15 @@ func (t *transaction) watchCommit() context.Context {
 func (v *vigil) keep() {
 	defer v.over.Done()
 	all := v.inquiry.db.cfg.ResolveTimeout
-	ctx, cancel := context.WithTimeout(v.waiting, all-all/stopShare)
+	ctx, cancel := context.WithTimeout(context.Background(), all-all/stopShare)
 	defer cancel()
+	v.mu.Lock()
+	v.asking = cancel
+	answered := v.answered
+	v.mu.Unlock()
+	if answered {
+		return
+	}
 	if v.inquiry.question() != nil && nap(ctx, all/graceShare) {
 		v.asked, v.since = true, time.Now()
 		v.outcome, v.err = v.inquiry.ask(ctx)
@@ -63,9 +71,11 @@ func (v *vigil) keep() {
 		<-ctx.Done()
 		patience = all / stopShare
 	}
-	if v.waiting.Err() == nil {
-		v.session.stopWithin(patience)
-		v.giveUp()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.answered {
+		v.gaveUp = true
+		v.session.breakOff(patience)
 	}
 }
 
@@ -81,10 +91,22 @@ func (v *vigil) verdict() (asked bool) {
 	return v.asked
 }
 
-// end ends the vigil. The answer came, or everything was said.
-func (v *vigil) end() {
-	if v != nil {
-		v.giveUp()
-		v.verdict()
+// end ends the vigil, because the answer came or everything was said, and reports whether it
+// had given up on the answer.
+func (v *vigil) end() (gaveUp bool) {
+	if v == nil {
+		return false
 	}
+	v.mu.Lock()
+	again := v.answered
+	v.answered = true
+	if v.asking != nil {
+		v.asking()
+	}
+	v.mu.Unlock()
+	v.verdict()
+	if v.gaveUp && !again {
+		v.session.brokenOff()
+	}
+	return v.gaveUp
 }
