@@ -14,6 +14,7 @@ import (
 
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/check"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/generate"
+	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/locks"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/project"
 )
 
@@ -119,6 +120,7 @@ Exit codes: 0 done, 1 failed or files differ, 2 wrong usage.`,
 			Args:  cobra.NoArgs,
 			RunE:  s.baseline,
 		},
+		s.locksCommand(),
 		&cobra.Command{
 			Use:   "version",
 			Short: "Print the versions of interlock-gen and of sqlc in it",
@@ -220,6 +222,33 @@ func (s *settings) baseline(cmd *cobra.Command, _ []string) error {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s: %d warnings\n", check.BaselineName, n)
 	}
 	return err
+}
+
+func (s *settings) locksCommand() *cobra.Command {
+	mermaid := false
+	cmd := &cobra.Command{
+		Use:   "locks",
+		Short: "Print what each query locks, how, and in which order, as Markdown",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			opts, err := s.options(cmd)
+			if err != nil {
+				return err
+			}
+			packages, err := generate.Locks(cmd.Context(), opts)
+			if err != nil {
+				return err
+			}
+			text := locks.Markdown(packages)
+			if mermaid {
+				text = locks.Mermaid(packages)
+			}
+			_, err = io.WriteString(cmd.OutOrStdout(), text)
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&mermaid, "mermaid", false, "print the graph alone, for Mermaid")
+	return cmd
 }
 
 func printVersion(cmd *cobra.Command, _ []string) error {

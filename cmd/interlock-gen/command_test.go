@@ -35,6 +35,8 @@ func TestExitCodes(t *testing.T) {
 		{name: "generate again", in: dir, args: []string{"generate"}, code: exitOK},
 		{name: "verify", in: dir, args: []string{"verify"}, code: exitOK},
 		{name: "baseline", in: dir, args: []string{"baseline"}, code: exitOK, stdout: "interlock.baseline: 0 warnings\n"},
+		{name: "locks", in: dir, args: []string{"locks"}, code: exitOK, stdout: "# Locks\n"},
+		{name: "graph of the locks", in: dir, args: []string{"locks", "--mermaid"}, code: exitOK, stdout: "flowchart LR\n"},
 		{name: "verify from elsewhere", in: empty, args: []string{"verify", "--config", filepath.Join(dir, "sqlc.yaml")}, code: exitOK},
 		{name: "no configuration", in: empty, args: []string{"generate"}, code: exitFailed, stderr: "interlock-gen: no sqlc.yaml in "},
 		{name: "configuration that is not there", in: empty, args: []string{"-c", "nowhere.yaml"}, code: exitFailed, stderr: "nowhere.yaml: no such file"},

@@ -61,6 +61,7 @@ const policy = `
 	cmd/interlock-gen/internal/check      : pgx, yaml, cmd/interlock-gen/internal/annotation,
 	                                        cmd/interlock-gen/internal/query | cmd/interlock-gen/internal/scratch,
 	                                        txn/txntest/pgserver
+	cmd/interlock-gen/internal/locks      : cmd/interlock-gen/internal/query
 	cmd/interlock-gen/internal/query      : pgx, pg_query, pg_query in Go | txn/txntest/pgserver
 
 	# For tests.

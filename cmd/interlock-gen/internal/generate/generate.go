@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/check"
+	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/locks"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/project"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/scratch"
 )
@@ -37,11 +38,11 @@ type Options struct {
 // Generate generates what the configuration asks for and puts it into the project. It
 // returns the files that changed, relative to the project; a failed run changes none.
 func Generate(ctx context.Context, opts Options) ([]string, error) {
-	p, made, warnings, err := build(ctx, opts)
+	p, made, found, err := build(ctx, opts)
 	if err != nil {
 		return nil, err
 	}
-	if err := judge(p, warnings, opts.Notice); err != nil {
+	if err := judge(p, found.Warnings, opts.Notice); err != nil {
 		return nil, err
 	}
 	return install(p, made)
@@ -50,11 +51,11 @@ func Generate(ctx context.Context, opts Options) ([]string, error) {
 // Verify generates what the configuration asks for into an empty folder and returns how
 // the project differs from it, a line for each file: nothing if it does not.
 func Verify(ctx context.Context, opts Options) ([]string, error) {
-	p, made, warnings, err := build(ctx, opts)
+	p, made, found, err := build(ctx, opts)
 	if err != nil {
 		return nil, err
 	}
-	if err := judge(p, warnings, opts.Notice); err != nil {
+	if err := judge(p, found.Warnings, opts.Notice); err != nil {
 		return nil, err
 	}
 	changes, err := compare(p, made)
@@ -71,11 +72,20 @@ func Verify(ctx context.Context, opts Options) ([]string, error) {
 // Baseline writes the warnings of the project to the file of those that are known, and
 // returns their number. Nothing is generated.
 func Baseline(ctx context.Context, opts Options) (int, error) {
-	p, _, warnings, err := build(ctx, opts)
+	p, _, found, err := build(ctx, opts)
 	if err != nil {
 		return 0, err
 	}
-	return len(warnings), os.WriteFile(p.Path(check.BaselineName), check.FormatBaseline(warnings), 0o644)
+	return len(found.Warnings), os.WriteFile(p.Path(check.BaselineName), check.FormatBaseline(found.Warnings), 0o644)
+}
+
+// Locks returns what the queries lock. Nothing is written, and warnings do not matter.
+func Locks(ctx context.Context, opts Options) ([]locks.Package, error) {
+	_, _, found, err := build(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	return found.Locks, nil
 }
 
 // judge fails for warnings that are not known, if the project keeps a list of those that
@@ -108,7 +118,7 @@ func judge(p *project.Project, warnings []check.Finding, notice func(string)) er
 type output map[string][]byte
 
 // build makes the output.
-func build(ctx context.Context, opts Options) (_ *project.Project, _ output, _ []check.Finding, err error) {
+func build(ctx context.Context, opts Options) (_ *project.Project, _ output, _ *result, err error) {
 	p, err := project.Load(opts.Config)
 	if err != nil {
 		return nil, nil, nil, err
@@ -178,8 +188,8 @@ func build(ctx context.Context, opts Options) (_ *project.Project, _ output, _ [
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	warnings, err := readFindings(dir)
-	return p, made, warnings, err
+	found, err := readResult(dir)
+	return p, made, found, err
 }
 
 // collect reads what the worker wrote.

@@ -21,6 +21,7 @@ import (
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/annotation"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/check"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/facade"
+	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/locks"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/query"
 )
 
@@ -130,37 +131,42 @@ func Worker(in io.Reader, complaints io.Writer) int {
 	if code := sqlc.Run([]string{"generate", "--no-remote", "--file", filepath.Join(j.Dir, workerConfig)}); code != 0 {
 		return code
 	}
-	var found []check.Finding
+	r := &result{}
 	for _, b := range blocks {
-		warnings, err := b.generate(ctx, j)
-		if err != nil {
+		if err := b.generate(ctx, j, r); err != nil {
 			return fail(err)
 		}
-		found = append(found, warnings...)
 	}
-	if err := writeFindings(j.Dir, found); err != nil {
+	if err := r.write(j.Dir); err != nil {
 		return fail(err)
 	}
 	return 0
 }
 
-// findingsName is the file in the folder of a job with what the checks found.
-const findingsName = "findings.json"
+// resultName is the file in the folder of a job with what the worker found out.
+const resultName = "result.json"
 
-func writeFindings(dir string, found []check.Finding) error {
-	encoded, err := json.Marshal(found)
+// A result is what the worker found out, besides the files that it made.
+type result struct {
+	Warnings []check.Finding
+	Locks    []locks.Package
+}
+
+func (r *result) write(dir string) error {
+	encoded, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, findingsName), encoded, 0o600)
+	return os.WriteFile(filepath.Join(dir, resultName), encoded, 0o600)
 }
 
-func readFindings(dir string) (found []check.Finding, err error) {
-	encoded, err := os.ReadFile(filepath.Join(dir, findingsName))
+func readResult(dir string) (*result, error) {
+	encoded, err := os.ReadFile(filepath.Join(dir, resultName))
 	if err != nil {
 		return nil, err
 	}
-	return found, json.Unmarshal(encoded, &found)
+	r := &result{}
+	return r, json.Unmarshal(encoded, r)
 }
 
 // failures joins the findings that are errors.
@@ -199,27 +205,28 @@ func (b *block) early() []check.Finding {
 	return check.Early(statements, b.catalog)
 }
 
-// generate writes the package on top of what sqlc has written, and returns the warnings.
-func (b *block) generate(ctx context.Context, j job) ([]check.Finding, error) {
+// generate writes the package on top of what sqlc has written, and adds what it
+// found out to r.
+func (b *block) generate(ctx context.Context, j job, r *result) error {
 	source, err := facade.Read(filepath.Join(j.Dir, filepath.FromSlash(b.Out)))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	statements, err := b.statements(source)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	facts, refused, err := b.classify(source, statements)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	found, err := check.Run(ctx, b.conn, b.catalog, statements, j.Rules)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	found = b.sorted(append(refused, found...))
 	if err := failures(found); err != nil {
-		return nil, err
+		return err
 	}
 	files, err := facade.Write(source, facts, facade.Options{
 		Version: j.Version,
@@ -228,15 +235,31 @@ func (b *block) generate(ctx context.Context, j job) ([]check.Finding, error) {
 		Queries: b.Queries,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		file := filepath.Join(j.Dir, filepath.FromSlash(b.Facade), name)
 		if err := os.WriteFile(file, files[name], 0o644); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return found, nil
+	r.Warnings = append(r.Warnings, found...)
+	locking, err := b.locks(source)
+	r.Locks = append(r.Locks, locking)
+	return err
+}
+
+// locks are what the queries lock, in the order of their names.
+func (b *block) locks(source *facade.Source) (locks.Package, error) {
+	p := locks.Package{Name: b.Facade}
+	for _, q := range source.Queries {
+		touches, err := query.Locks(q.Cmd, q.SQL, q.Table, b.catalog)
+		if err != nil {
+			return p, fmt.Errorf("%s: %w", q.Name, err)
+		}
+		p.Queries = append(p.Queries, locks.Query{Name: q.Name, Touches: touches})
+	}
+	return p, nil
 }
 
 // statements puts together what stands in the files and what sqlc made of it.

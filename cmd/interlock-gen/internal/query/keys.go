@@ -10,8 +10,9 @@ import (
 
 // A table is one of the application's, or a view, which has no keys.
 type table struct {
-	columns map[string]bool // and whether they are NOT NULL
-	keys    [][]string      // columns that no two rows agree in, the primary key first
+	columns    map[string]bool // and whether they are NOT NULL
+	keys       [][]string      // columns that no two rows agree in, the primary key first
+	references []reference
 }
 
 // loadTables reads columns and keys. An index is a key if it holds for all rows, on columns
@@ -61,7 +62,7 @@ func (c *Catalog) loadTables(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return fmt.Errorf("read unique indexes: %w", err)
 	}
-	return nil
+	return c.loadReferences(ctx, conn)
 }
 
 // qualified is the name by which relation calls a table.

@@ -440,11 +440,11 @@ func visit(v any, fn func(kind string, n node)) {
 			visit(item, fn)
 		}
 	case node:
-		for key, value := range v {
-			if n, ok := value.(node); ok && isKind(key) {
+		for _, key := range sortedKeys(v) {
+			if n, ok := v[key].(node); ok && isKind(key) {
 				fn(key, n)
 			}
-			visit(value, fn)
+			visit(v[key], fn)
 		}
 	}
 }
