@@ -26,18 +26,33 @@
 //		return txn.WithTx(ctx, t, txn.Options{Label: "deposit"}, …)
 //	}
 //
+// # Options
+//
+// [Options] are given before the function: a label that names the transaction in errors and
+// logs, its isolation level, limits of time, how durable COMMIT is. The zero value is right for
+// most calls; what a program wants everywhere is in [Config].Options.
+//
+// At [ReadCommitted], the default, each statement sees what was committed when it began. What
+// is decided by reading has to be locked, or checked by a constraint. At [RepeatableRead] and
+// [Serializable] the whole transaction sees one moment, and fails with SQLSTATE 40001 where
+// somebody else was quicker: then it is run again.
+//
 // # The function may run more than once
 //
 // WithTx on a *DB repeats an attempt that was rolled back because of a serialization
-// failure, a deadlock, or a lost connection. Whatever the function leaves outside the
-// transaction stays from the failed run: let [WithTxValue] carry results, and call nobody
-// else's service from inside.
+// failure, a deadlock, or a lost connection: three attempts in all, unless Options.MaxAttempts
+// says otherwise, with random pauses between them, and none that would end past the context's
+// deadline. Options.RetryAlso names further SQLSTATEs. The function's own errors are not
+// retried. Whatever the function leaves outside the transaction stays from the failed run: let
+// [WithTxValue] carry results, and call nobody else's service from inside.
 //
 // # Joining, and parts that may fail
 //
 // A nested WithTx joins: its failure is the whole transaction's, also when the outer
 // function ignores the error. A part that may fail alone is a [Tx.Savepoint]. Only the
-// outermost call retries.
+// outermost call retries. Options of a joined call that the transaction cannot be given any
+// more, such as a stronger isolation level, are [ErrOptionsConflict]. [Join] gives a handle on
+// a transaction that other code began.
 //
 // # Statements that need no answer
 //
@@ -45,11 +60,41 @@
 // with COMMIT; its answer is a [Pending]. Queue the last writes of a transaction, and they
 // cost nothing. If everything is queued, the whole transaction is one round trip.
 //
-// # After COMMIT
+// # Before and after COMMIT
 //
-// What the outside world must not see before the work is committed belongs into
-// [Tx.AfterCommit]. Its failure is a *[HookError], which says that the transaction is
-// committed.
+// [Tx.BeforeCommit] may still say no. What the outside world must not see before the work is
+// committed belongs into [Tx.AfterCommit]. Its failure is a *[HookError], which says that the
+// transaction is committed. If the process ends in between, the function is not called: what
+// must happen belongs into the transaction, as a job for instance. [Tx.AfterRollback] hears of
+// an attempt, or a savepoint, that was undone.
+//
+// # Settings, and row-level security
+//
+// Options.Settings, and Config.SettingsFrom for what comes from the context of the call, set
+// PostgreSQL's settings or an application's own, such as app.tenant, for one transaction:
+// nothing of them is left on the pooled connection.
+//
+// # Locks
+//
+// Rows are locked by SQL, with the clauses that it has. A [Key] names an advisory lock, where
+// there is no row: [Tx.AdvisoryLock] takes it now, Options.Locks before the transaction reads
+// anything, which is what counts from RepeatableRead up. Both end with the transaction.
+//
+// # SQL by hand, and other libraries
+//
+// Statements may be any text but transaction control, which is refused ([ErrManaged]); what
+// ends the transaction all the same, hidden in a text, is found out behind it
+// (*[EndedError]). Text that sets something for the session costs the connection its place in
+// the pool. For writes by hand, [ExpectRows] and [ExpectVersion] make an error of what hit
+// nothing. [Tx.Pgx] is the transaction for libraries that take a pgx.Tx.
+//
+// # Misuse
+//
+// A handle used after its function has returned, by two goroutines at once, while rows are
+// open or while a savepoint on it is: each is refused with an error of its own ([ErrTxDone],
+// [ErrConcurrentUse], [ErrRowsOpen], [ErrSuspended]). A *DB used under the context of a
+// transaction on the same pool is [ErrNestedDB], because under load all would wait for each
+// other's second connection; [Detach] is for work that is independent on purpose.
 //
 // # Errors
 //

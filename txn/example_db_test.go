@@ -47,6 +47,28 @@ func ExampleOpen() {
 	// LockTimeout
 }
 
+// Behind a connection pooler that gives sessions out for a transaction. This one keeps no
+// prepared statements apart, so none are used.
+func ExampleConfig_pooler() {
+	ctx := context.Background()
+	url, done := exampleDatabase()
+	defer done()
+
+	url += "&default_query_exec_mode=exec"
+	d, err := txn.Open(ctx, url, txn.Config{Pooler: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer d.Close()
+	fmt.Println(txn.WithTx(ctx, d, txn.Options{Label: "sign-up"}, func(ctx context.Context, tx *txn.Tx) error {
+		_, err := tx.Exec(ctx, "insert into users (email) values ($1)", "ada@example.com")
+		return err
+	}))
+
+	// Output:
+	// <nil>
+}
+
 // A pool that is configured by the program itself.
 func ExampleNew() {
 	ctx := context.Background()
