@@ -108,12 +108,7 @@ Exit codes: 0 done, 1 failed or files differ, 2 wrong usage.`,
 			Args:  cobra.NoArgs,
 			RunE:  s.generate,
 		},
-		&cobra.Command{
-			Use:   "verify",
-			Short: "Fail if a generated file is changed, missing or left over; write nothing",
-			Args:  cobra.NoArgs,
-			RunE:  s.verify,
-		},
+		s.verifyCommand(),
 		&cobra.Command{
 			Use:   "baseline",
 			Short: "Write the warnings that there are to " + check.BaselineName + ", so that only new ones fail",
@@ -194,22 +189,37 @@ func (s *settings) generate(cmd *cobra.Command, _ []string) error {
 	return err
 }
 
-func (s *settings) verify(cmd *cobra.Command, _ []string) error {
-	opts, err := s.options(cmd)
-	if err != nil {
-		return err
+func (s *settings) verifyCommand() *cobra.Command {
+	offline := false
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Fail if a generated file is changed, missing or left over; write nothing",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			opts, err := s.options(cmd)
+			if err != nil {
+				return err
+			}
+			var differences []string
+			if offline {
+				differences, err = generate.VerifyOffline(opts)
+			} else {
+				differences, err = generate.Verify(cmd.Context(), opts)
+			}
+			if err != nil {
+				return err
+			}
+			for _, line := range differences {
+				fmt.Fprintln(cmd.ErrOrStderr(), line)
+			}
+			if len(differences) > 0 {
+				return errDiffers
+			}
+			return nil
+		},
 	}
-	differences, err := generate.Verify(cmd.Context(), opts)
-	if err != nil {
-		return err
-	}
-	for _, line := range differences {
-		fmt.Fprintln(cmd.ErrOrStderr(), line)
-	}
-	if len(differences) > 0 {
-		return errDiffers
-	}
-	return nil
+	cmd.Flags().BoolVar(&offline, "offline", false, "compare hashes with those of the last generation: needs no server, and takes the generator to be the same")
+	return cmd
 }
 
 func (s *settings) baseline(cmd *cobra.Command, _ []string) error {

@@ -30,10 +30,12 @@ func TestExitCodes(t *testing.T) {
 		stdout string
 		stderr string
 	}{
+		{name: "verify offline before generate", in: dir, args: []string{"verify", "--offline"}, code: exitFailed, stderr: "db/interlock.sum: is missing\n"},
 		{name: "verify before generate", in: dir, args: []string{"verify"}, code: exitFailed, stderr: "db/queries.go: is missing\n"},
 		{name: "no command generates, from a subfolder", in: filepath.Join(dir, "queries"), code: exitOK, stdout: "db/queries.go\n"},
 		{name: "generate again", in: dir, args: []string{"generate"}, code: exitOK},
 		{name: "verify", in: dir, args: []string{"verify"}, code: exitOK},
+		{name: "verify offline", in: dir, args: []string{"verify", "--offline", "--database-url", "postgres://nobody@127.0.0.1:1/x"}, code: exitOK},
 		{name: "baseline", in: dir, args: []string{"baseline"}, code: exitOK, stdout: "interlock.baseline: 0 warnings\n"},
 		{name: "locks", in: dir, args: []string{"locks"}, code: exitOK, stdout: "# Locks\n"},
 		{name: "graph of the locks", in: dir, args: []string{"locks", "--mermaid"}, code: exitOK, stdout: "flowchart LR\n"},

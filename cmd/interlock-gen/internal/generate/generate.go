@@ -137,7 +137,13 @@ func build(ctx context.Context, opts Options) (_ *project.Project, _ output, _ *
 	}
 
 	j := job{Dir: dir, Version: opts.Version, Rules: rules}
-	for _, b := range p.Blocks {
+	var from [][]sum
+	for i, b := range p.Blocks {
+		sums, err := inputs(p, &p.Blocks[i])
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		from = append(from, sums)
 		queries, err := annotated(p.Dir, b.Queries)
 		if err != nil {
 			return nil, nil, nil, err
@@ -188,6 +194,7 @@ func build(ctx context.Context, opts Options) (_ *project.Project, _ output, _ *
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	addSums(p, opts.Version, from, made)
 	found, err := readResult(dir)
 	return p, made, found, err
 }
