@@ -57,7 +57,8 @@ func (t *transaction) disowned() bool {
 	return t.owner != nil && errors.Is(t.owner.SendBatch(t.ctx, &pgx.Batch{}).Close(), pgx.ErrTxClosed)
 }
 
-// A Joined is a transaction of other code with a handle of ours.
+// A Joined is a transaction of other code with a handle of ours. It belongs to the goroutine
+// that works in the transaction. Call Finish once, and then Committed or RolledBack once.
 type Joined struct {
 	t        *transaction
 	s        *scope

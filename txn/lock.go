@@ -63,7 +63,8 @@ func (k Key) function(what string) string {
 
 // AdvisoryLock waits for the lock of the key, which the transaction then holds until it
 // ends, or until a Savepoint around it is undone. LockTimeout bounds the wait
-// (ErrLockNotAvailable).
+// (ErrLockNotAvailable); two transactions that wait for each other's key are a deadlock, of
+// which the server ends one. A transaction may take a key more than once.
 //
 // At RepeatableRead and Serializable the transaction sees the database as it was when its
 // first statement began, which was before the lock was granted: it does not see what the

@@ -10,7 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Exec runs a statement without rows, as pgx's Exec.
+// Exec runs a statement without rows, as pgx's Exec. If its context ends meanwhile, the error
+// is the context's as well as the server's.
 func (tx *Tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
 	return tx.scope().exec(ctx, sql, args...)
 }
@@ -34,7 +35,8 @@ func (tx *Tx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	return tx.scope().sendBatch(ctx, b)
 }
 
-// CopyFrom copies rows into a table, as pgx's CopyFrom.
+// CopyFrom copies rows into a table, as pgx's CopyFrom, and returns how many. It cannot travel
+// with other statements: what is held back, BEGIN included, costs a round trip before it.
 func (tx *Tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
 	return tx.scope().copyFrom(ctx, table, columns, src)
 }
