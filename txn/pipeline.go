@@ -265,7 +265,8 @@ func (s *session) prepare(ctx context.Context, c *pgx.Conn, requests []request) 
 				s.prepared.dropped = append(s.prepared.dropped, name)
 			}
 			for _, sql := range own {
-				s.prepared.drop(sql)
+				delete(s.prepared.controls, sql)
+				s.prepared.dropped = append(s.prepared.dropped, controls[sql])
 			}
 		}
 		return &unsentError{index, err}
