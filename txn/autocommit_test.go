@@ -9,6 +9,7 @@ import (
 
 	"github.com/interlock-go/interlock/txn"
 	"github.com/interlock-go/interlock/txn/sqlcbind"
+	"github.com/interlock-go/interlock/txn/txntest"
 )
 
 func TestAutocommit(t *testing.T) {
@@ -44,19 +45,21 @@ func TestAutocommit(t *testing.T) {
 func TestAutocommitLostAnswer(t *testing.T) {
 	f := setup(t, txn.Config{})
 	for name, after := range map[string]bool{"before": false, "after": true} {
-		p := newCutter(t, f.db.Pool().Config())
-		d := openConfig(t, p.config(f.db.Pool().Config()))
-		p.arm("insert into", after)
+		p := txntest.NewProxy(t, f.AppURL())
+		d := openConfig(t, poolConfig(t, p.URL()))
+		cut := p.Arm(cutAt("^insert into", after))
 		_, err := sqlcbind.Autocommit(d).Exec(t.Context(), "insert into notes (body) values ($1)", name)
 		unknown, ok := errors.AsType[*txn.CommitUnknownError](err)
 		require.True(t, ok, "%v", err)
 		require.Error(t, unknown.Err)
 		require.False(t, txn.IsRetryable(err))
-		p.settled(t)
+		require.NoError(t, cut.WaitSession(t.Context()))
 	}
-	p := newCutter(t, f.db.Pool().Config())
-	d := openConfig(t, p.config(f.db.Pool().Config()))
-	p.arm("select body", true)
+	require.Equal(t, []string{"after"}, f.notes(t))
+	p := txntest.NewProxy(t, f.AppURL())
+	d := openConfig(t, poolConfig(t, p.URL()))
+	cut := p.Arm(cutAt("^select body", true))
 	err := sqlcbind.AutocommitRead(d).QueryRow(t.Context(), "select body from notes ").Scan(new(string))
 	require.True(t, txn.IsRetryable(err), "%v", err)
+	require.NoError(t, cut.WaitSession(t.Context()))
 }

@@ -128,12 +128,12 @@ func TestLostCommitIsUnknownAndNeverRetried(t *testing.T) {
 	f := setup(t, txn.Config{})
 	for name, committed := range map[string]bool{"before": false, "after": true} {
 		t.Run(name, func(t *testing.T) {
-			p := newCutter(t, f.db.Pool().Config())
-			d := openConfig(t, p.config(f.db.Pool().Config()), txn.Config{ResolveCommits: txn.ResolveNever})
+			p := txntest.NewProxy(t, f.AppURL())
+			d := openConfig(t, poolConfig(t, p.URL()), txn.Config{ResolveCommits: txn.ResolveNever})
+			cut := p.Arm(cutAt("^commit$", name == "after"))
 			runs := 0
 			err := txn.WithTx(t.Context(), d, txn.Options{Label: "x", RetryAlso: []string{"08006"}}, func(ctx context.Context, tx *txn.Tx) error {
 				runs++
-				p.arm(commit, name == "after")
 				return write(ctx, tx, name)
 			})
 			unknown, ok := errors.AsType[*txn.CommitUnknownError](err)
@@ -141,7 +141,7 @@ func TestLostCommitIsUnknownAndNeverRetried(t *testing.T) {
 			require.Equal(t, "x", unknown.Label)
 			require.Equal(t, 1, runs)
 			require.False(t, txn.IsRetryable(err))
-			p.settled(t)
+			require.NoError(t, cut.WaitSession(t.Context()))
 			require.Equal(t, committed, slices.Contains(f.notes(t), name))
 		})
 	}
@@ -150,17 +150,17 @@ func TestLostCommitIsUnknownAndNeverRetried(t *testing.T) {
 // A read-only transaction has nothing to commit: it is run again.
 func TestLostCommitOfAReadIsRetried(t *testing.T) {
 	f := setup(t, txn.Config{})
-	p := newCutter(t, f.db.Pool().Config())
-	d := openConfig(t, p.config(f.db.Pool().Config()))
+	p := txntest.NewProxy(t, f.AppURL())
+	d := openConfig(t, poolConfig(t, p.URL()))
+	cut := p.Arm(cutAt("^commit$", true))
 	runs := 0
 	require.NoError(t, txn.WithReadTx(t.Context(), d, txn.Options{}, func(ctx context.Context, rx *txn.ReadTx) error {
-		if runs++; runs == 1 {
-			p.arm(commit, true)
-		}
+		runs++
 		ask[int](t, ctx, rx, "select 1")
 		return nil
 	}))
 	require.Equal(t, 2, runs)
+	require.NoError(t, cut.WaitSession(t.Context()))
 }
 
 func TestNothingIsCommittedAfterTheDeadline(t *testing.T) {

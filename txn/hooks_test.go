@@ -553,8 +553,9 @@ func TestHookContextKeepsTheMarksOfTransactionsAround(t *testing.T) {
 func TestHooksWhenTheOutcomeOfCommitIsUnknown(t *testing.T) {
 	f := setup(t, txn.Config{})
 	for name, after := range map[string]bool{"before": false, "after": true} {
-		p := newCutter(t, f.db.Pool().Config())
-		d := openConfig(t, p.config(f.db.Pool().Config()), txn.Config{ResolveCommits: txn.ResolveNever})
+		p := txntest.NewProxy(t, f.AppURL())
+		d := openConfig(t, poolConfig(t, p.URL()), txn.Config{ResolveCommits: txn.ResolveNever})
+		cut := p.Arm(cutAt("^commit$", after))
 		var book diary
 		err := txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
 			tx.BeforeCommit(book.before("before"))
@@ -564,13 +565,12 @@ func TestHooksWhenTheOutcomeOfCommitIsUnknown(t *testing.T) {
 				tx.AfterRollback(book.undone("never"))
 				return errBusiness
 			})
-			p.arm(commit, after)
 			return write(ctx, tx, name)
 		})
 		_, unknown := errors.AsType[*txn.CommitUnknownError](err)
 		require.True(t, unknown, "%v", err)
 		require.Equal(t, []string{"before"}, book.entries)
-		p.settled(t)
+		require.NoError(t, cut.WaitSession(t.Context()))
 	}
 }
 
@@ -578,15 +578,14 @@ func TestHooksWhenTheOutcomeOfCommitIsUnknown(t *testing.T) {
 func TestHooksWhenTheOutcomeOfCommitIsFoundOut(t *testing.T) {
 	f := setup(t, txn.Config{})
 	for name, after := range map[string]bool{"before": false, "after": true} {
-		p := newCutter(t, f.db.Pool().Config())
-		d := openConfig(t, p.config(f.db.Pool().Config()))
+		p := txntest.NewProxy(t, f.AppURL())
+		d := openConfig(t, poolConfig(t, p.URL()))
+		cut := p.Arm(cutAt("^commit$", after))
 		var book diary
 		err := txn.WithTx(t.Context(), d, txn.Options{MaxAttempts: 1}, func(ctx context.Context, tx *txn.Tx) error {
 			tx.AfterCommit(book.after("committed"))
 			tx.AfterRollback(func(context.Context, error) { book.add("undone") })
-			require.NoError(t, write(ctx, tx, name))
-			p.arm(commit, after)
-			return nil
+			return write(ctx, tx, name)
 		})
 		if after {
 			require.NoError(t, err)
@@ -595,7 +594,7 @@ func TestHooksWhenTheOutcomeOfCommitIsFoundOut(t *testing.T) {
 			require.Error(t, err)
 			require.Equal(t, []string{"undone"}, book.entries)
 		}
-		p.settled(t)
+		require.NoError(t, cut.WaitSession(t.Context()))
 	}
 	require.Equal(t, []string{"after"}, f.notes(t))
 }

@@ -654,7 +654,7 @@ func newTamperer(t *testing.T, cfg *pgxpool.Config) *tamperer {
 }
 
 func (p *tamperer) config(cfg *pgxpool.Config) *pgxpool.Config {
-	return (&cutter{ln: p.ln}).config(cfg)
+	return throughListener(p.ln, cfg)
 }
 
 func (p *tamperer) arm(text, instead string) {

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/txn"
+	"github.com/interlock-go/interlock/txn/txntest"
 )
 
 // A recorder is an observer that keeps what it was told.
@@ -285,16 +286,15 @@ func TestEventsOfALostCommit(t *testing.T) {
 			"x#1 rollback statements=1 round_trips=2 savepoints=0 unknown failed",
 		}},
 	} {
-		p := newCutter(t, f.db.Pool().Config())
+		p := txntest.NewProxy(t, f.AppURL())
 		c.config.Observers = []txn.Observer{r}
-		d := openConfig(t, p.config(f.db.Pool().Config()), c.config)
+		d := openConfig(t, poolConfig(t, p.URL()), c.config)
+		cut := p.Arm(cutAt("^commit$", c.after))
 		_ = txn.WithTx(t.Context(), d, txn.Options{Label: "x", MaxAttempts: 1}, func(ctx context.Context, tx *txn.Tx) error {
-			require.NoError(t, write(ctx, tx, name))
-			p.arm(commit, c.after)
-			return nil
+			return write(ctx, tx, name)
 		})
 		require.Equal(t, append([]string{"x#1 begin read committed", `x#1 "insert into notes (body) values ($1)" rows=1`}, c.want...), r.take(), name)
-		p.settled(t)
+		require.NoError(t, cut.WaitSession(t.Context()))
 	}
 }
 
@@ -407,10 +407,10 @@ func TestSlogObserver(t *testing.T) {
 	}))
 	cfg := txn.Config{Observers: []txn.Observer{txn.NewSlogObserver(logger)}}
 	d := txn.New(f.db.Pool(), cfg)
-	p := newCutter(t, f.db.Pool().Config())
+	p := txntest.NewProxy(t, f.AppURL())
 	unsure := cfg
 	unsure.ResolveCommits = txn.ResolveNever
-	cut := openConfig(t, p.config(f.db.Pool().Config()), unsure)
+	lossy := openConfig(t, poolConfig(t, p.URL()), unsure)
 
 	fails := func(code string, times int) func(context.Context, *txn.Tx) error {
 		return func(ctx context.Context, tx *txn.Tx) error {
@@ -436,11 +436,11 @@ func TestSlogObserver(t *testing.T) {
 	require.Panics(t, func() {
 		_ = txn.WithTx(t.Context(), d, txn.Options{Label: "panic"}, func(context.Context, *txn.Tx) error { panic("boom") })
 	})
-	require.Error(t, txn.WithTx(t.Context(), cut, txn.Options{Label: "unknown"}, func(ctx context.Context, tx *txn.Tx) error {
-		p.arm(commit, true)
+	cut := p.Arm(cutAt("^commit$", true))
+	require.Error(t, txn.WithTx(t.Context(), lossy, txn.Options{Label: "unknown"}, func(ctx context.Context, tx *txn.Tx) error {
 		return write(ctx, tx, "unknown")
 	}))
-	p.settled(t)
+	require.NoError(t, cut.WaitSession(t.Context()))
 	require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{Label: "savepoints"}, func(ctx context.Context, tx *txn.Tx) error {
 		for i := range 65 {
 			require.NoError(t, tx.Savepoint(ctx, func(ctx context.Context, tx *txn.Tx) error { return write(ctx, tx, fmt.Sprint(i)) }))

@@ -38,6 +38,9 @@ type relay struct {
 	opening   func() // called for each that gets through
 }
 
+// commit is COMMIT as the simple protocol carries it.
+const commit = "commit\x00"
+
 func newRelay(t *testing.T, dsn string) *relay {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/interlock-go/interlock/txn"
 	"github.com/interlock-go/interlock/txn/txntest"
+	"github.com/interlock-go/interlock/txn/txntest/faultproxy"
 	"github.com/interlock-go/interlock/txn/txntest/pgserver"
 )
 
@@ -71,6 +72,11 @@ func open(t *testing.T, url string, cfg txn.Config) *txn.DB {
 	require.NoError(t, err)
 	t.Cleanup(d.Close)
 	return d
+}
+
+// cutAt is a cut before the server gets a statement, or with its answer, when it has done it.
+func cutAt(sql string, done bool) faultproxy.Fault {
+	return faultproxy.Fault{SQL: sql, Answer: done, Do: faultproxy.Cut{}}
 }
 
 // notes are the bodies that were committed, as another session sees them.

@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/txn"
+	"github.com/interlock-go/interlock/txn/txntest"
+	"github.com/interlock-go/interlock/txn/txntest/faultproxy"
 	"github.com/interlock-go/interlock/txn/txntest/pgserver"
 )
 
@@ -135,22 +137,19 @@ func TestServerGone(t *testing.T) {
 func TestFirstFlushIsSentAgain(t *testing.T) {
 	f := setup(t, txn.Config{})
 	for _, mode := range modes {
-		for when, c := range map[string]struct {
-			text  string
-			after bool
-		}{
-			"not received": {"begin isolation", false},
-			"received":     {"begin isolation", true},
-			"to prepare":   {"/* cold */", false},
+		for when, cut := range map[string]faultproxy.Fault{
+			"not received": cutAt("^begin isolation", false),
+			"received":     cutAt("^begin isolation", true),
+			"to prepare":   {Nth: 1, Do: faultproxy.Cut{}},
 		} {
 			t.Run(mode.name+"/"+when, func(t *testing.T) {
 				f.empty(t)
-				cfg := f.db.Pool().Config()
+				p := txntest.NewProxy(t, f.AppURL())
+				cfg := poolConfig(t, p.URL())
 				mode.set(cfg)
-				p := newCutter(t, cfg)
-				d := openConfig(t, p.config(cfg))
+				d := openConfig(t, cfg)
 				require.NoError(t, note(t, d, "warm"))
-				p.arm(c.text, c.after)
+				cut := p.Arm(cut)
 				runs := 0
 				var queued *txn.Pending[pgconn.CommandTag]
 				require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
@@ -161,7 +160,7 @@ func TestFirstFlushIsSentAgain(t *testing.T) {
 					})
 					return write(ctx, tx, "direct")
 				}))
-				p.settled(t)
+				require.NoError(t, cut.WaitSession(t.Context()))
 				require.Equal(t, 1, runs)
 				_, err := queued.Value()
 				require.NoError(t, err)

@@ -17,6 +17,8 @@ import (
 
 	"github.com/interlock-go/interlock/txn"
 	"github.com/interlock-go/interlock/txn/sqlcbind"
+	"github.com/interlock-go/interlock/txn/txntest"
+	"github.com/interlock-go/interlock/txn/txntest/faultproxy"
 )
 
 // Rule: tracers see every statement once, under its own SQL, whether it travels alone, in
@@ -393,19 +395,19 @@ func TestTracersOfAutocommit(t *testing.T) {
 func TestTracersOfAConnectionLostInPreparation(t *testing.T) {
 	f := setup(t, txn.Config{})
 	for _, tr := range []tracer{&queryTracer{}, &batchTracer{}} {
-		p := newCutter(t, f.db.Pool().Config())
-		pc := p.config(f.db.Pool().Config())
+		p := txntest.NewProxy(t, f.AppURL())
+		pc := poolConfig(t, p.URL())
 		pc.ConnConfig.Tracer = tr
 		d := openConfig(t, pc, txn.Config{ResolveCommits: txn.ResolveNever})
 		tr.take(t)
+		cut := p.Arm(faultproxy.Fault{Type: 'P', SQL: "^update accounts", Do: faultproxy.Cut{}})
 		const sql = "update accounts set version = version + $1"
 		require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
-			p.arm("update accounts", false)
 			_, err := tx.Exec(ctx, sql, 1)
 			return err
 		}))
 		require.Equal(t, []string{sql + " failed", beginSQL, sql, "commit"}, tr.take(t), "sent again on another connection")
-		p.settled(t)
+		require.NoError(t, cut.WaitSession(t.Context()))
 	}
 }
 
@@ -413,17 +415,20 @@ func TestTracersOfAConnectionLostInPreparation(t *testing.T) {
 func TestTracersOfALostConnection(t *testing.T) {
 	f := setup(t, txn.Config{})
 	for _, tr := range []tracer{&queryTracer{}, &batchTracer{}} {
-		for _, text := range []string{"begin isolation", "update accounts", commit} {
-			p := newCutter(t, f.db.Pool().Config())
-			pc := p.config(f.db.Pool().Config())
+		for _, text := range []string{"begin isolation", "update accounts", "commit"} {
+			p := txntest.NewProxy(t, f.AppURL())
+			pc := poolConfig(t, p.URL())
 			pc.ConnConfig.Tracer = tr
 			d := openConfig(t, pc, txn.Config{ResolveCommits: txn.ResolveNever})
 			tr.take(t)
+			var cut *faultproxy.Armed
 			err := txn.WithTx(t.Context(), d, txn.Options{MaxAttempts: 1}, func(ctx context.Context, tx *txn.Tx) error {
 				if text != "begin isolation" {
 					require.NoError(t, touch(ctx, tx))
 				}
-				p.arm(text, true)
+				if cut == nil {
+					cut = p.Arm(cutAt("^"+text, true))
+				}
 				tx.Queue("select 2")
 				if _, err := tx.Exec(ctx, "update accounts set version = version + $1", 1); err != nil {
 					return err
@@ -431,6 +436,7 @@ func TestTracersOfALostConnection(t *testing.T) {
 				tx.Queue("select 3")
 				return nil
 			})
+			require.NoError(t, cut.WaitSession(t.Context()))
 			told := strings.Join(tr.take(t), "\n")
 			if text == "begin isolation" { // sent again on another connection
 				require.NoError(t, err)
@@ -438,9 +444,8 @@ func TestTracersOfALostConnection(t *testing.T) {
 			}
 			require.Error(t, err)
 			_, unknown := errors.AsType[*txn.CommitUnknownError](err)
-			require.Equal(t, text == commit, unknown)
+			require.Equal(t, text == "commit", unknown)
 			require.Contains(t, told, " failed")
-			p.settled(t)
 		}
 	}
 }
