@@ -1,15 +1,12 @@
 package txn_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"net"
+	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +19,7 @@ import (
 
 	"github.com/interlock-go/interlock/txn"
 	"github.com/interlock-go/interlock/txn/txntest"
+	"github.com/interlock-go/interlock/txn/txntest/faultproxy"
 )
 
 // Rule: at READ COMMITTED a transaction lock in the prologue; above it the session's lock,
@@ -477,8 +475,8 @@ func waitGone(t *testing.T, admin *pgxpool.Pool, pid int) {
 func TestNothingIsLeftWhenAStepFails(t *testing.T) {
 	f := setup(t, txn.Config{})
 	admin := f.Admin(t)
-	relay := newTamperer(t, f.db.Pool().Config())
-	pc := relay.config(f.db.Pool().Config())
+	p := txntest.NewProxy(t, f.AppURL())
+	pc := poolConfig(t, p.URL())
 	pc.MaxConns = 1
 	d := openConfig(t, pc)
 	opts := txn.Options{
@@ -486,19 +484,19 @@ func TestNothingIsLeftWhenAStepFails(t *testing.T) {
 		Locks: []txn.Key{txn.NewKey("a"), txn.NewKey("b"), txn.NewKey("c").Shared()},
 	}
 	pid := backend(t, d)
-	for _, step := range []struct{ text, instead string }{
-		{"set local lock_timeout", "set local lock_timeouX"},
-		{"select pg_advisory_lock($1)", "select pg_advisory_lock($X)"},
-		{"select pg_advisory_lock_shared($1)", "select pg_advisory_lock_shared($X)"},
-		{"commit\x00", "commiX\x00"},
-		{"begin isolation level repeatable read read write", "begin isolation level repeatable read read wriXe"},
-		{"set constraints all deferred", "set constraints all deferreX"},
-		{"select pg_advisory_xact_lock($1), pg_advisory_unlock($1)", "select pg_advisory_xact_lock($1), pg_advisory_unlocX($1)"},
-		{"select pg_advisory_xact_lock_shared($1), pg_advisory_unlock_shared($1)", "select pg_advisory_xact_lock_shared($1), pg_advisory_unlock_shareX($1)"},
-		{"insert into notes", "insert into noteX"},
+	for _, step := range []string{
+		"set local lock_timeout",
+		"select pg_advisory_lock($1)",
+		"select pg_advisory_lock_shared($1)",
+		"commit",
+		"begin isolation level repeatable read read write",
+		"set constraints all deferred",
+		"select pg_advisory_xact_lock($1), pg_advisory_unlock($1)",
+		"select pg_advisory_xact_lock_shared($1), pg_advisory_unlock_shared($1)",
+		"insert into notes",
 	} {
 		for _, queued := range []bool{false, true} {
-			relay.arm(step.text, step.instead)
+			refused := p.Arm(faultproxy.Fault{SQL: "^" + regexp.QuoteMeta(step), Do: faultproxy.Fail{SQLState: "42501"}})
 			err := txn.WithTx(t.Context(), d, opts, func(ctx context.Context, tx *txn.Tx) error {
 				if queued {
 					tx.Queue("insert into notes (body) values ('undone')")
@@ -507,11 +505,10 @@ func TestNothingIsLeftWhenAStepFails(t *testing.T) {
 				_, err := tx.Exec(ctx, "insert into notes (body) values ('undone')")
 				return err
 			})
-			require.Error(t, err, step.text)
-			require.Equal(t, "42", txn.SQLState(err)[:2], "%s: %v", step.text, err)
-			require.True(t, relay.struck(), step.text)
-			require.Empty(t, held(t, admin), step.text)
-			require.Equal(t, pid, backend(t, d), "%s: the connection survives", step.text)
+			require.Equal(t, "42501", txn.SQLState(err), "%s: %v", step, err)
+			require.Equal(t, 1, refused.Fired(), step)
+			require.Empty(t, held(t, admin), step)
+			require.Equal(t, pid, backend(t, d), "%s: the connection survives", step)
 		}
 	}
 	require.Empty(t, f.notes(t))
@@ -621,81 +618,6 @@ func TestWaitingSessionIsLabelled(t *testing.T) {
 			return nil
 		}))
 		require.NoError(t, <-result)
-	}
-}
-
-// A tamperer stands between a pool and its server and, when armed, replaces a text in what
-// the client sends by another of the same length, once.
-type tamperer struct {
-	ln     net.Listener
-	target string
-
-	mu            sync.Mutex
-	text, instead string
-	once          bool // it did
-}
-
-func newTamperer(t *testing.T, cfg *pgxpool.Config) *tamperer {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	p := &tamperer{ln: ln, target: net.JoinHostPort(cfg.ConnConfig.Host, strconv.Itoa(int(cfg.ConnConfig.Port)))}
-	t.Cleanup(func() { _ = ln.Close() })
-	go func() {
-		for {
-			client, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go p.serve(client)
-		}
-	}()
-	return p
-}
-
-func (p *tamperer) config(cfg *pgxpool.Config) *pgxpool.Config {
-	return throughListener(p.ln, cfg)
-}
-
-func (p *tamperer) arm(text, instead string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(text) != len(instead) {
-		panic("the protocol's messages have lengths")
-	}
-	p.text, p.instead, p.once = text, instead, false
-}
-
-func (p *tamperer) struck() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.once
-}
-
-func (p *tamperer) serve(client net.Conn) {
-	defer client.Close()
-	server, err := net.Dial("tcp", p.target)
-	if err != nil {
-		return
-	}
-	defer server.Close()
-	go func() { _, _ = io.Copy(client, server); _ = client.Close() }()
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := client.Read(buf)
-		if err != nil {
-			return
-		}
-		chunk := buf[:n]
-		p.mu.Lock()
-		if !p.once && p.text != "" && bytes.Contains(chunk, []byte(p.text)) {
-			chunk = bytes.Replace(chunk, []byte(p.text), []byte(p.instead), 1)
-			p.once = true
-		}
-		p.mu.Unlock()
-		if _, err := server.Write(chunk); err != nil {
-			return
-		}
 	}
 }
 

@@ -916,13 +916,8 @@ func newStaller(t *testing.T, cfg *pgxpool.Config) *staller {
 }
 
 func (p *staller) config(cfg *pgxpool.Config) *pgxpool.Config {
-	return throughListener(p.ln, cfg)
-}
-
-// throughListener is cfg by way of what listens there.
-func throughListener(ln net.Listener, cfg *pgxpool.Config) *pgxpool.Config {
 	cfg = cfg.Copy()
-	addr := ln.Addr().(*net.TCPAddr)
+	addr := p.ln.Addr().(*net.TCPAddr)
 	cfg.ConnConfig.Host, cfg.ConnConfig.Port = addr.IP.String(), uint16(addr.Port)
 	cfg.ConnConfig.Fallbacks = nil
 	cfg.MinConns, cfg.MinIdleConns = 0, 0
