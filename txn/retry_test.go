@@ -162,7 +162,9 @@ func TestMaxAttempts(t *testing.T) {
 func TestRetryStopsAtTheDeadline(t *testing.T) {
 	f := setup(t, txn.Config{BaseDelay: time.Hour, MaxDelay: time.Hour})
 	runs := 0
-	err := txn.WithTx(t.Context(), f.db, txn.Options{Timeout: time.Second}, func(ctx context.Context, tx *txn.Tx) error {
+	// The call does not wait for a deadline that will have passed before the next attempt.
+	waits := func(context.Context, txn.Retry) { t.Error("another attempt was announced") }
+	err := txn.WithTx(t.Context(), f.db, txn.Options{Timeout: time.Second, OnRetry: waits}, func(ctx context.Context, tx *txn.Tx) error {
 		runs++
 		return fail(ctx, tx, "40001")
 	})
@@ -390,6 +392,10 @@ func TestOutagesAreRetriedWithinTheBudget(t *testing.T) {
 		require.NoError(t, txn.WithTx(t.Context(), f.db, txn.Options{}, func(context.Context, *txn.Tx) error { return nil }))
 	}
 	require.Equal(t, 3, count("57P01", 1), "success fills it again")
+	for range 1000 {
+		require.NoError(t, txn.WithTx(t.Context(), f.db, txn.Options{}, nothing))
+	}
+	require.LessOrEqual(t, count("57P01", 100), 105, "and no more than that")
 }
 
 func TestUnreachableServer(t *testing.T) {

@@ -269,6 +269,22 @@ type observe func(txn.Event)
 
 func (o observe) Observe(_ context.Context, e txn.Event) { o(e) }
 
+// COMMIT ends the savepoints that are still there.
+func TestCommitNeedsNoRelease(t *testing.T) {
+	f := setup(t, txn.Config{})
+	tracer := &queryTracer{}
+	cfg := poolConfig(t, f.AppURL())
+	cfg.ConnConfig.Tracer = tracer
+	d := openConfig(t, cfg)
+	require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+		return tx.Savepoint(ctx, func(ctx context.Context, tx *txn.Tx) error { return write(ctx, tx, "kept") })
+	}))
+	require.Contains(t, tracer.told, "savepoint s1")
+	require.Contains(t, tracer.told, "commit")
+	require.NotContains(t, tracer.told, "release savepoint s1")
+	require.Equal(t, []string{"kept"}, f.notes(t))
+}
+
 func TestSavepointsCostAsLittleAsTheyDo(t *testing.T) {
 	f := setup(t, txn.Config{})
 	nested := func(depth int, at func(context.Context, *txn.Tx) error) func(context.Context, *txn.Tx) error {
