@@ -2,7 +2,7 @@
 # itself: see txn/txntest/pgserver for PostgreSQL.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test generate verify lint fmt fuzz bench bench-quick
+.PHONY: help demo test generate verify lint fmt fuzz mutants bench bench-quick
 
 # Every folder with a go.mod is a module with a make of its own: go's ./... ends where the
 # next module begins.
@@ -61,6 +61,9 @@ fmt: ## format all Go files
 
 fuzz: ## look for inputs that break what builds or reads SQL texts (FUZZTIME=2m in all)
 	go run .ci/fuzz.go $(FUZZTIME)
+
+mutants: ## break the code one line at a time: a test must notice each (MUTANTS=pattern)
+	go run ./internal/mutants '$(MUTANTS)'
 
 bench: ## run the benchmarks (BENCH=pattern BENCHTIME=1s COUNT=1)
 	cd bench && go test -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(COUNT) -timeout 1h

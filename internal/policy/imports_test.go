@@ -69,6 +69,7 @@ const policy = `
 	internal/testschema   : pgx, goose, schema, txn/txntest, testing
 	internal/policy       : | pgx, modfile, zip, db, txn
 	internal/readme       : | txn/txntest
+	internal/mutants      : txn/txntest/pgserver
 `
 
 // others are the packages in policy that are not the repository's. A path stands for what is
