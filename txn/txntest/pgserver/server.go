@@ -427,6 +427,20 @@ func (s *Server) url(role, password, database string) string {
 // VersionNum is the server's version as server_version_num has it: 150018 is 15.18.
 func (s *Server) VersionNum() int { return s.version }
 
+// Program returns the path of a program of the server's own PostgreSQL, such as pgbench, or ""
+// if it is not there: the npm package has few of them, and of a server that was not started
+// here nothing is known.
+func (s *Server) Program(name string) string {
+	if s.base != nil {
+		return ""
+	}
+	path := s.bin.path(name)
+	if _, err := os.Stat(path); err != nil {
+		return ""
+	}
+	return path
+}
+
 // Stop stops the server, which ends all sessions, and removes its data. Further calls do
 // nothing, and so does a call for a server that is not Private.
 func (s *Server) Stop() error {

@@ -120,6 +120,16 @@ func TestRolesAndSettings(t *testing.T) {
 	require.Error(t, err, "nobody on this machine gets in without the password")
 }
 
+func TestProgram(t *testing.T) {
+	t.Parallel()
+	server := start(t, pgserver.Config{NoSync: true})
+	path := server.Program("postgres")
+	out, err := exec.CommandContext(t.Context(), path, "--version").Output()
+	require.NoError(t, err)
+	require.Contains(t, string(out), strconv.Itoa(server.VersionNum()/10000)+".")
+	require.Empty(t, server.Program("no-such-program"))
+}
+
 func TestSeveralAtOnce(t *testing.T) {
 	t.Parallel()
 	a, b := start(t, pgserver.Config{}), start(t, pgserver.Config{})
