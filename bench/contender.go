@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"context"
@@ -43,6 +43,7 @@ var contenders = []contender{
 	{name: "raw", open: openRaw, trips: 6, refusal: errFunds, unknown: pgx.ErrNoRows},
 	{name: "begintxfunc", open: openBeginTxFunc, trips: 6, refusal: errFunds, unknown: pgx.ErrNoRows},
 	{name: "pgxbatch", open: openPGXBatch, trips: 2, refusal: errFunds, unknown: pgx.ErrNoRows},
+	{name: "pgxoneflush", open: openPGXOneFlush, trips: 1, refusal: errFunds, unknown: pgx.ErrNoRows},
 	{name: "interlock", open: openInterlock, trips: 5, refusal: errFunds, unknown: pgx.ErrNoRows},
 	{name: "queued", open: openQueued, trips: 2, refusal: errFunds, unknown: pgx.ErrNoRows},
 	{name: "oneflush", open: openOneFlush, trips: 1, refusal: errFunds, unknown: pgx.ErrNoRows},
@@ -55,9 +56,14 @@ var contenders = []contender{
 // errFunds is returned when there is too little money in the account that is to give.
 var errFunds = errors.New("bench: insufficient funds")
 
-// sender is what pgx's and Interlock's transactions have in common.
-type sender interface {
+// executor is what pgx's pool, its transactions and Interlock's have in common.
+type executor interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+}
+
+// sender can ask, too.
+type sender interface {
+	executor
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
@@ -83,15 +89,18 @@ func move(ctx context.Context, tx sender, from, to, amount int64) error {
 
 const addSQL = "update wallets set balance = balance + $2 where id = $1"
 
-func add(ctx context.Context, tx sender, id, amount int64) error {
+func add(ctx context.Context, tx executor, id, amount int64) error {
 	tag, err := tx.Exec(ctx, addSQL, id, amount)
 	if err != nil {
 		return err
 	}
-	return single(tag.RowsAffected())
+	return one(tag)
 }
 
-// single refuses an update that did not change one row.
+// one refuses an update that did not change one row.
+func one(tag pgconn.CommandTag) error { return single(tag.RowsAffected()) }
+
+// single is one for those who have a number.
 func single(rows int64) error {
 	if rows != 1 {
 		return fmt.Errorf("bench: an update changed %d rows", rows)
@@ -145,11 +154,10 @@ func openCRDB(ctx context.Context, url string, conns int) (transfer, func(), err
 }
 
 func openInterlock(ctx context.Context, url string, conns int) (transfer, func(), error) {
-	pool, err := openPool(ctx, url, conns, txn.ConfigurePool)
+	d, err := openDB(ctx, url, conns)
 	if err != nil {
 		return nil, nil, err
 	}
-	d := txn.New(pool, txn.Config{})
 	return func(ctx context.Context, from, to, amount int64) error {
 		return txn.WithTx(ctx, d, txn.Options{Label: "transfer"}, func(ctx context.Context, tx *txn.Tx) error {
 			return move(ctx, tx, from, to, amount)
@@ -160,11 +168,10 @@ func openInterlock(ctx context.Context, url string, conns int) (transfer, func()
 // openGenerated is the transfer as the reference application has it: two statements, which
 // also keep a ledger, check the accounts' status, and recognise a request sent twice.
 func openGenerated(ctx context.Context, url string, conns int) (transfer, func(), error) {
-	pool, err := openPool(ctx, url, conns, txn.ConfigurePool)
+	d, err := openDB(ctx, url, conns)
 	if err != nil {
 		return nil, nil, err
 	}
-	d := txn.New(pool, txn.Config{})
 	var requests atomic.Int64
 	return func(ctx context.Context, from, to, amount int64) error {
 		_, err := account.Transfer(ctx, d, account.TransferRequest{
@@ -180,8 +187,17 @@ func openPool(ctx context.Context, url string, conns int, configure ...func(*pgx
 		return nil, err
 	}
 	cfg.MaxConns = int32(conns)
+	cfg.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false } // see openSQL
 	for _, f := range configure {
 		f(cfg)
 	}
 	return pgxpool.NewWithConfig(ctx, cfg)
+}
+
+func openDB(ctx context.Context, url string, conns int) (*txn.DB, error) {
+	pool, err := openPool(ctx, url, conns, txn.ConfigurePool)
+	if err != nil {
+		return nil, err
+	}
+	return txn.New(pool, txn.Config{}), nil
 }

@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"context"
@@ -14,14 +14,15 @@ import (
 	"gorm.io/gorm/logger"
 )
 
-// openSQL is database/sql on pgx's driver.
+// openSQL is database/sql on pgx's driver. Like pgx's pool it asks a connection that was idle
+// for a second whether it lives. Here all are idle while others have their turn, and nobody asks.
 func openSQL(url string, conns int, mode pgx.QueryExecMode) (*sql.DB, error) {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
 		return nil, err
 	}
 	cfg.DefaultQueryExecMode = mode
-	pool := stdlib.OpenDB(*cfg)
+	pool := stdlib.OpenDB(*cfg, stdlib.OptionShouldPing(func(context.Context, stdlib.ShouldPingParams) bool { return false }))
 	pool.SetMaxOpenConns(conns)
 	pool.SetMaxIdleConns(conns)
 	return pool, nil
@@ -34,22 +35,32 @@ type gormWallet struct {
 
 func (gormWallet) TableName() string { return "wallets" }
 
-func openGORM(_ context.Context, url string, conns int) (transfer, func(), error) {
+func gormOn(url string, conns int) (*gorm.DB, func(), error) {
 	pool, err := openSQL(url, conns, pgx.QueryExecModeCacheStatement)
 	if err != nil {
 		return nil, nil, err
 	}
+	done := func() { _ = pool.Close() }
 	g, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), &gorm.Config{Logger: logger.Discard})
 	if err != nil {
-		_ = pool.Close()
+		done()
 		return nil, nil, err
 	}
-	add := func(tx *gorm.DB, id, amount int64) error {
-		res := tx.Model(&gormWallet{ID: id}).Update("balance", gorm.Expr("balance + ?", amount))
-		if res.Error != nil {
-			return res.Error
-		}
-		return single(res.RowsAffected)
+	return g, done, nil
+}
+
+func gormAdd(g *gorm.DB, id, amount int64) error {
+	res := g.Model(&gormWallet{ID: id}).Update("balance", gorm.Expr("balance + ?", amount))
+	if res.Error != nil {
+		return res.Error
+	}
+	return single(res.RowsAffected)
+}
+
+func openGORM(_ context.Context, url string, conns int) (transfer, func(), error) {
+	g, done, err := gormOn(url, conns)
+	if err != nil {
+		return nil, nil, err
 	}
 	return func(ctx context.Context, from, to, amount int64) error {
 		return g.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
@@ -62,12 +73,12 @@ func openGORM(_ context.Context, url string, conns int) (transfer, func(), error
 					return errFunds
 				}
 			}
-			if err := add(tx, from, -amount); err != nil {
+			if err := gormAdd(tx, from, -amount); err != nil {
 				return err
 			}
-			return add(tx, to, amount)
+			return gormAdd(tx, to, amount)
 		})
-	}, func() { _ = pool.Close() }, nil
+	}, done, nil
 }
 
 type bunWallet struct {
@@ -76,24 +87,33 @@ type bunWallet struct {
 	Balance       int64
 }
 
-// openBun has the simple protocol, since bun writes the arguments into the text: each text
+// bunOn has the simple protocol, since bun writes the arguments into the text: each text
 // would be prepared, and used for these arguments alone.
-func openBun(_ context.Context, url string, conns int) (transfer, func(), error) {
+func bunOn(url string, conns int) (*bun.DB, func(), error) {
 	pool, err := openSQL(url, conns, pgx.QueryExecModeSimpleProtocol)
 	if err != nil {
 		return nil, nil, err
 	}
 	b := bun.NewDB(pool, pgdialect.New())
-	add := func(ctx context.Context, tx bun.Tx, id, amount int64) error {
-		res, err := tx.NewUpdate().Model(&bunWallet{ID: id}).Set("balance = balance + ?", amount).WherePK().Exec(ctx)
-		if err != nil {
-			return err
-		}
-		rows, err := res.RowsAffected()
-		if err != nil {
-			return err
-		}
-		return single(rows)
+	return b, func() { _ = b.Close() }, nil
+}
+
+func bunAdd(ctx context.Context, b bun.IDB, id, amount int64) error {
+	res, err := b.NewUpdate().Model(&bunWallet{ID: id}).Set("balance = balance + ?", amount).WherePK().Exec(ctx)
+	if err != nil {
+		return err
+	}
+	rows, err := res.RowsAffected()
+	if err != nil {
+		return err
+	}
+	return single(rows)
+}
+
+func openBun(_ context.Context, url string, conns int) (transfer, func(), error) {
+	b, done, err := bunOn(url, conns)
+	if err != nil {
+		return nil, nil, err
 	}
 	return func(ctx context.Context, from, to, amount int64) error {
 		return b.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
@@ -106,10 +126,10 @@ func openBun(_ context.Context, url string, conns int) (transfer, func(), error)
 					return errFunds
 				}
 			}
-			if err := add(ctx, tx, from, -amount); err != nil {
+			if err := bunAdd(ctx, tx, from, -amount); err != nil {
 				return err
 			}
-			return add(ctx, tx, to, amount)
+			return bunAdd(ctx, tx, to, amount)
 		})
-	}, func() { _ = b.Close() }, nil
+	}, done, nil
 }

@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"context"
@@ -40,11 +40,10 @@ func look(rows pgx.Rows, from, amount int64) error {
 // openQueued decides in Go: the locks cost one round trip, and the updates travel with
 // COMMIT. They cannot miss, since both rows are locked.
 func openQueued(ctx context.Context, url string, conns int) (transfer, func(), error) {
-	pool, err := openPool(ctx, url, conns, txn.ConfigurePool)
+	d, err := openDB(ctx, url, conns)
 	if err != nil {
 		return nil, nil, err
 	}
-	d := txn.New(pool, txn.Config{})
 	return func(ctx context.Context, from, to, amount int64) error {
 		return txn.WithTx(ctx, d, txn.Options{Label: "transfer"}, func(ctx context.Context, tx *txn.Tx) error {
 			rows, err := tx.Query(ctx, lockBoth, []int64{from, to})
@@ -70,23 +69,30 @@ select case (select count(*) from added) when 1 then 0 else (-1)::information_sc
 // everything travels at once. The updates come in the order of the ids, since they take the
 // locks.
 func openOneFlush(ctx context.Context, url string, conns int) (transfer, func(), error) {
-	pool, err := openPool(ctx, url, conns, txn.ConfigurePool)
+	d, err := openDB(ctx, url, conns)
 	if err != nil {
 		return nil, nil, err
 	}
-	d := txn.New(pool, txn.Config{})
 	return func(ctx context.Context, from, to, amount int64) error {
 		return txn.WithTx(ctx, d, txn.Options{Label: "transfer"}, func(_ context.Context, tx *txn.Tx) error {
-			for _, id := range [2]int64{min(from, to), max(from, to)} {
-				change := amount
-				if id == from {
-					change = -amount
-				}
-				tx.Queue(addOrFail, id, change).OnError(refused)
+			for _, c := range changes(from, to, amount) {
+				tx.Queue(addOrFail, c.id, c.amount).OnError(refused)
 			}
 			return nil
 		})
 	}, d.Close, nil
+}
+
+// A change is what a transfer does to one account.
+type change struct{ id, amount int64 }
+
+// changes are a transfer's, in the order of the ids.
+func changes(from, to, amount int64) [2]change {
+	both := [2]change{{from, -amount}, {to, amount}}
+	if from > to {
+		both[0], both[1] = both[1], both[0]
+	}
+	return both
 }
 
 // refused names the constraints that decide for openOneFlush.
@@ -117,7 +123,7 @@ func openPGXBatch(ctx context.Context, url string, conns int) (transfer, func(),
 		}
 		defer conn.Release()
 		var lock, change pgx.Batch
-		lock.BeginTx(pgx.TxOptions{})
+		lock.BeginTx(pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 		lock.Queue(lockBoth, []int64{from, to}).Query(func(rows pgx.Rows) error { return look(rows, from, amount) })
 		locked := conn.SendBatch(ctx, &lock)
 		tx := locked.Tx()
@@ -128,16 +134,52 @@ func openPGXBatch(ctx context.Context, url string, conns int) (transfer, func(),
 		change.Queue(addSQL, from, -amount)
 		change.Queue(addSQL, to, amount)
 		// pgx does not know that this ends the transaction, so tx is of no use behind it.
-		change.Queue("commit").Exec(func(tag pgconn.CommandTag) error {
-			if tag.String() != "COMMIT" {
-				return pgx.ErrTxCommitRollback
-			}
-			return nil
-		})
+		change.Queue("commit").Exec(committed)
 		if err := conn.SendBatch(ctx, &change).Close(); err != nil {
 			_ = tx.Rollback(ctx)
 			return err
 		}
 		return nil
+	}, pool.Close, nil
+}
+
+// beginSQL is what txn sends, and says which isolation it wants whatever the server's default.
+const beginSQL = "begin isolation level read committed read write"
+
+// committed refuses the answer to a COMMIT that the server took for a ROLLBACK.
+func committed(tag pgconn.CommandTag) error {
+	if tag.String() != "COMMIT" {
+		return pgx.ErrTxCommitRollback
+	}
+	return nil
+}
+
+// openPGXOneFlush is openOneFlush by hand.
+func openPGXOneFlush(ctx context.Context, url string, conns int) (transfer, func(), error) {
+	pool, err := openPool(ctx, url, conns)
+	if err != nil {
+		return nil, nil, err
+	}
+	return func(ctx context.Context, from, to, amount int64) error {
+		conn, err := pool.Acquire(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Release()
+		var b pgx.Batch
+		b.Queue(beginSQL)
+		for _, c := range changes(from, to, amount) {
+			b.Queue(addOrFail, c.id, c.amount)
+		}
+		b.Queue("commit").Exec(committed)
+		err = conn.SendBatch(ctx, &b).Close()
+		if err == nil {
+			return nil
+		}
+		_, _ = conn.Exec(ctx, "rollback")
+		if known := refused(err); known != nil {
+			return known
+		}
+		return err
 	}, pool.Close, nil
 }

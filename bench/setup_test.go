@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"context"
@@ -6,8 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"runtime"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,24 +21,21 @@ import (
 	"github.com/interlock-go/interlock/txn/txntest/pgserver"
 )
 
-var (
-	fsync     = flag.Bool("fsync", false, "a server that waits for its disk at each COMMIT")
-	latencies = flag.String("latencies", "0s,1ms", "one-way latencies of the network, comma-separated")
-)
-
+// The test binary is the proxy's process, too.
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == proxyWord {
+		if err := serveProxy(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	flag.Parse()
 	if err := preface(flag.Lookup("test.bench").Value.String() != ""); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	code := m.Run()
-	if *fsync {
-		if s, err := durable(); err == nil {
-			_ = s.Stop()
-		}
-	}
-	os.Exit(code)
+	os.Exit(m.Run())
 }
 
 // preface prints above the benchmarks what they ran on, in the form that benchstat reads.
@@ -49,65 +44,24 @@ func preface(benchmarks bool) error {
 		return nil
 	}
 	ctx := context.Background()
-	s, err := server(ctx)
+	s, err := pgserver.Shared(ctx)
 	if err != nil {
 		return err
 	}
-	conn, err := pgx.Connect(ctx, s.AdminURL("postgres"))
-	if err != nil {
-		return err
+	lines, err := machine(ctx, s.AdminURL("postgres"))
+	for _, line := range lines {
+		fmt.Println(line)
 	}
-	defer conn.Close(ctx)
-	var version, sync string
-	err = conn.QueryRow(ctx, "select current_setting('server_version'), current_setting('fsync')").Scan(&version, &sync)
-	fmt.Printf("date: %s\ncpus: %d\ngo: %s\npostgresql: %s\nfsync: %s\n",
-		time.Now().UTC().Format(time.DateTime), runtime.NumCPU(), runtime.Version(), version, sync)
-	if err != nil {
-		return err
-	}
-	return printVersions()
+	return err
 }
-
-// printVersions prints those of the modules that are compared, as go.mod requires them.
-func printVersions() error {
-	text, err := os.ReadFile("go.mod")
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(string(text)) {
-		switch f := strings.Fields(line); {
-		case len(f) < 2:
-		case f[0] == "github.com/jackc/pgx/v5", f[0] == "gorm.io/gorm", f[0] == "github.com/uptrace/bun",
-			f[0] == "github.com/cockroachdb/cockroach-go/v2":
-			fmt.Printf("%s: %s\n", f[0], f[1])
-		}
-	}
-	return nil
-}
-
-// server is the one that tests have in common, which does not wait for its disk, unless the
-// flag asks for one that does.
-func server(ctx context.Context) (*pgserver.Server, error) {
-	if *fsync {
-		return durable()
-	}
-	return pgserver.Shared(ctx)
-}
-
-var durable = sync.OnceValues(func() (*pgserver.Server, error) {
-	return pgserver.Start(context.Background(), pgserver.Config{})
-})
 
 // wallets is the schema of those who write their own SQL.
 var wallets = txntest.SQL(
-	"create table wallets (id bigint primary key, balance bigint not null check (balance >= 0))",
+	walletsSQL,
 	"insert into wallets values (1, 1000), (2, 1000)",
 )
 
 const opening = 1000
-
-// direct is the latency without a proxy.
-const direct time.Duration = -1
 
 // A fixture is a contender on a database of its own, behind a proxy that counts and delays.
 type fixture struct {
@@ -120,7 +74,7 @@ type fixture struct {
 
 func setup(tb testing.TB, c contender, latency time.Duration, conns int) *fixture {
 	tb.Helper()
-	s, err := server(tb.Context())
+	s, err := pgserver.Shared(tb.Context())
 	require.NoError(tb, err)
 	f := &fixture{contender: c, accounts: [2]int64{1, 2}}
 	var database *txntest.Database
@@ -197,15 +151,4 @@ func (f *fixture) warm(tb testing.TB, conns int) {
 	}
 	all.Wait()
 	require.NoError(tb, errors.Join(errs...))
-}
-
-// distances are the latencies of the flag.
-func distances(tb testing.TB) (all []time.Duration) {
-	tb.Helper()
-	for text := range strings.SplitSeq(*latencies, ",") {
-		d, err := time.ParseDuration(text)
-		require.NoError(tb, err)
-		all = append(all, d)
-	}
-	return all
 }
