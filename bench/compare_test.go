@@ -17,7 +17,7 @@ import (
 // TestRun runs the program for as short as it can, and reads what it writes.
 func TestRun(t *testing.T) {
 	t.Parallel()
-	name := filepath.Join(t.TempDir(), "result")
+	name := filepath.Join(t.TempDir(), "new", "result")
 	var out bytes.Buffer
 	err := run(t.Context(), []string{"-latencies", "0s,1ms", "-workers", "3", "-for", "1ms", "-slot", "5ms", "-seed", "7", "-out", name}, &out, io.Discard)
 	require.NoError(t, err)

@@ -108,6 +108,9 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if err := os.MkdirAll(filepath.Dir(o.out), 0o755); err != nil { // now, not when all is measured
+		return err
+	}
 	began := load()
 	server, err := pgserver.Start(ctx, pgserver.Config{NoSync: !o.fsync})
 	if err != nil {
