@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"time"
 )
 
@@ -12,23 +13,23 @@ type aim struct {
 	where cell // workload, latency, workers
 	most  bool // want is a limit from above
 	want  float64
-	value func(c *cell) float64
+	value func(c *cell) quartiles
 }
 
-func faster(ours, than string) func(*cell) float64 {
-	return func(c *cell) float64 { return c.ratios(ours, than, (*slot).throughput).median }
+func faster(ours, than string) func(*cell) quartiles {
+	return func(c *cell) quartiles { return c.ratios(ours, than, (*slot).throughput) }
 }
 
-func work(ours, than string) func(*cell) float64 {
-	return func(c *cell) float64 { return c.ratios(ours, than, (*slot).cpu).median }
+func work(ours, than string) func(*cell) quartiles {
+	return func(c *cell) quartiles { return c.ratios(ours, than, (*slot).cpu) }
 }
 
-func slower(ours, than string) func(*cell) float64 {
-	return func(c *cell) float64 { return c.ratios(ours, than, pace).median }
+func slower(ours, than string) func(*cell) quartiles {
+	return func(c *cell) quartiles { return c.ratios(ours, than, pace) }
 }
 
-func allocations(ours string) func(*cell) float64 {
-	return func(c *cell) float64 { return c.median(ours, (*slot).allocs) }
+func allocations(ours string) func(*cell) quartiles {
+	return func(c *cell) quartiles { return c.spread(ours, (*slot).allocs) }
 }
 
 var aims = func() (all []aim) {
@@ -61,9 +62,28 @@ var aims = func() (all []aim) {
 	return all
 }()
 
+// verdict is undecided where the quartiles are on both sides of what is wanted.
+func (a *aim) verdict(v quartiles) string {
+	worst, best := v.low, v.high
+	if a.most {
+		worst, best = -v.high, -v.low
+	}
+	want := a.want
+	if a.most {
+		want = -want
+	}
+	switch {
+	case worst >= want:
+		return "yes"
+	case best < want:
+		return "no"
+	}
+	return "undecided"
+}
+
 // writeAims says what of it was reached. Aims for which nothing was measured are left out.
 func (r *report) writeAims(w io.Writer) {
-	fmt.Fprint(w, "\n## What is aimed at\n\nMedians. One run on a machine that does other things may miss what another reaches: see the quartiles below.\n\n"+
+	fmt.Fprint(w, "\n## What is aimed at\n\nMedians and quartiles. Where what is wanted lies between the quartiles, the run does not decide.\n\n"+
 		"| where | what | wanted | measured | |\n| --- | --- | ---: | ---: | --- |\n")
 	for _, a := range aims {
 		for _, c := range r.cells {
@@ -71,17 +91,14 @@ func (r *report) writeAims(w io.Writer) {
 				continue
 			}
 			v := a.value(c)
-			if v != v { // nothing to compare with
+			if math.IsNaN(v.median) { // nothing to compare with
 				continue
 			}
-			sign, verdict := "≥", "no"
+			sign := "≥"
 			if a.most {
 				sign = "≤"
 			}
-			if v >= a.want != a.most || v == a.want {
-				verdict = "yes"
-			}
-			fmt.Fprintf(w, "| %s | %s | %s %s | %s | %s |\n", c, a.what, sign, ratio(a.want), ratio(v), verdict)
+			fmt.Fprintf(w, "| %s | %s | %s %s | %s | %s |\n", c, a.what, sign, ratio(a.want), v, a.verdict(v))
 		}
 	}
 }

@@ -108,10 +108,26 @@ func TestAims(t *testing.T) {
 	var text strings.Builder
 	r := report{cells: []*cell{&at}}
 	r.writeAims(&text)
-	require.Contains(t, text.String(), "| throughput of `queued` ÷ `raw` | ≥ 1.30 | 2.00 | yes |")
-	require.Contains(t, text.String(), "| client CPU of `queued` ÷ `raw` | ≤ 1.00 | 0.50 | yes |")
-	require.Contains(t, text.String(), "| allocations of `queued` | ≤ 80.0 | 81.0 | no |")
+	require.Contains(t, text.String(), "| throughput of `queued` ÷ `raw` | ≥ 1.30 | 2.00 (2.00–2.00) | yes |")
+	require.Contains(t, text.String(), "| client CPU of `queued` ÷ `raw` | ≤ 1.00 | 0.50 (0.50–0.50) | yes |")
+	require.Contains(t, text.String(), "| allocations of `queued` | ≤ 80.0 | 81.0 (81.0–81.0) | no |")
 	require.NotContains(t, text.String(), "pgbench")
+
+	least, most := aim{want: 2}, aim{want: 2, most: true}
+	for _, c := range []struct {
+		low, high   float64
+		least, most string
+	}{
+		{2, 3, "yes", "undecided"},
+		{1, 2, "undecided", "yes"},
+		{1, 3, "undecided", "undecided"},
+		{1, 1.9, "no", "yes"},
+		{2.1, 3, "yes", "no"},
+	} {
+		v := quartiles{c.low, (c.low + c.high) / 2, c.high}
+		require.Equal(t, c.least, least.verdict(v), v)
+		require.Equal(t, c.most, most.verdict(v), v)
+	}
 }
 
 func TestParsePgbench(t *testing.T) {

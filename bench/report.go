@@ -90,13 +90,17 @@ func (c *cell) ratios(contender, with string, value func(*slot) float64) quartil
 	return spread(all)
 }
 
-// median of what a contender's slots say.
-func (c *cell) median(contender string, value func(*slot) float64) float64 {
+// spread of what a contender's slots say.
+func (c *cell) spread(contender string, value func(*slot) float64) quartiles {
 	var all []float64
 	for _, s := range c.of(contender) {
 		all = append(all, value(&s))
 	}
-	return spread(all).median
+	return spread(all)
+}
+
+func (c *cell) median(contender string, value func(*slot) float64) float64 {
+	return c.spread(contender, value).median
 }
 
 // percentile of the time of one transaction, over all slots.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -126,6 +128,19 @@ func ExampleServer_AdminURL() {
 
 	// Output:
 	// on
+}
+
+// A program of the server's own version, if its PostgreSQL has it. Not all have pg_dump, say.
+func ExampleServer_Program() {
+	server, stop := started()
+	defer stop()
+	out, err := exec.Command(server.Program("postgres"), "--version").Output()
+	fmt.Println(strings.HasPrefix(string(out), "postgres (PostgreSQL) "), err)
+	fmt.Printf("%q\n", server.Program("no-such-program"))
+
+	// Output:
+	// true <nil>
+	// ""
 }
 
 // The number is made for comparing.
