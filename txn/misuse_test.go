@@ -108,9 +108,10 @@ func TestConcurrentUse(t *testing.T) {
 			blocked <- err
 		}()
 		txntest.WaitBlocked(t, holder, pid)
-		require.ErrorIs(t, write(ctx, tx, "x"), txn.ErrConcurrentUse)
-		require.ErrorIs(t, tx.Savepoint(ctx, nothing), txn.ErrConcurrentUse)
-		require.NoError(t, holder.Commit(ctx))
+		statement, savepoint := write(ctx, tx, "x"), tx.Savepoint(ctx, nothing)
+		require.NoError(t, holder.Commit(ctx)) // before a failure, whose rollback would wait for the goroutine
+		require.ErrorIs(t, statement, txn.ErrConcurrentUse)
+		require.ErrorIs(t, savepoint, txn.ErrConcurrentUse)
 		return <-blocked
 	}))
 }
