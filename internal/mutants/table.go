@@ -415,7 +415,7 @@ var table = []mutant{
 	{rule: "an argument that cannot be encoded keeps the transaction", file: "txn/ahead.go",
 		before: "err = t.after(sql, err)\n\tif SQLState(err) != \"\" {",
 		after:  "err = t.after(sql, err)\n\tif err != nil {",
-		test:   "TestClientEncodeErrorKeepsTheTransaction"},
+		test:   "TestQueuedStatementsOutliveAMistakeInAnother"},
 	{rule: "a first statement that could not be prepared dooms the transaction", file: "txn/ahead.go",
 		before: "err = t.after(sql, err)\n\tif SQLState(err) != \"\" {",
 		after:  "err = t.after(sql, err)\n\tif false && SQLState(err) != \"\" {",
