@@ -106,4 +106,6 @@ func TestPoolSelfDeadlockEndsWithAcquireTimeout(t *testing.T) {
 		}
 	}
 	require.NotZero(t, timeouts)
+	released(t, d)
+	require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, update), "the pool is as good as before")
 }
