@@ -94,6 +94,7 @@ func (a *appenders) call(ctx context.Context, d *txn.DB, worker, call int) error
 	}
 	item, err := txn.WithTxValue(ctx, d, txn.Options{Label: "append", Isolation: a.level}, func(ctx context.Context, tx *txn.Tx) (string, error) {
 		a.attempts.Add(1)
+		tx.AfterRollback(func(context.Context, error) { a.undone.Add(1) }) // the read, too, may fail
 		var length int
 		if err := tx.QueryRow(ctx, "select cardinality(items) from lists where id = $1", list).Scan(&length); err != nil {
 			return "", fmt.Errorf("read the list: %w", err)
@@ -110,7 +111,6 @@ func (a *appenders) call(ctx context.Context, d *txn.DB, worker, call int) error
 			a.hooked = append(a.hooked, item)
 			return nil
 		})
-		tx.AfterRollback(func(context.Context, error) { a.undone.Add(1) })
 		if _, err := tx.Exec(ctx, "insert into appends (item) values ($1)", item); err != nil {
 			return item, fmt.Errorf("note the item: %w", err)
 		}
