@@ -2,7 +2,7 @@
 # itself: see txn/txntest/pgserver for PostgreSQL.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test generate verify lint fmt fuzz mutants bench bench-quick
+.PHONY: help demo test generate verify lint fmt faults fuzz mutants bench bench-quick
 
 # Every folder with a go.mod is a module with a make of its own: go's ./... ends where the
 # next module begins.
@@ -61,6 +61,14 @@ lint: ## check format, vet, staticcheck, and the modules' files
 
 fmt: ## format all Go files
 	gofmt -w .
+
+# The library at one commit, on two servers. Run it where little else runs: the figures count
+# what is right, but for those that are a time or a ratio.
+FAULTS := go test -count=1 -timeout 1h -parallel 4 -run '^(TestFaults|TestCutPoints)' -faults.long
+
+faults: ## count what becomes of calls under faults, on two PostgreSQL: about fifteen minutes
+	cd txn && $(FAULTS)
+	cd txn && INTERLOCK_TEST_POSTGRES=npm $(FAULTS)
 
 fuzz: ## look for inputs that break what builds or reads SQL texts (FUZZTIME=2m in all)
 	go run .ci/fuzz.go $(FUZZTIME)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -64,6 +65,7 @@ func (r *table) print() error {
 		time.Now().UTC().Format(time.DateTime), runtime.NumCPU(), runtime.Version(), version)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	slices.SortStableFunc(r.rows, func(a, b []string) int { return strings.Compare(a[0], b[0]) })
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	for _, row := range r.rows {
 		fmt.Fprintln(w, strings.Join(row, "\t"))
