@@ -12,7 +12,10 @@ import (
 
 // AutocommitQueries has the queries that need no transaction that goes on after them, each
 // in one of its own. It is safe for concurrent use.
-type AutocommitQueries struct{ read, write *sqlcgen.Queries }
+type AutocommitQueries struct {
+	read, write *sqlcgen.Queries
+	d           *txn.DB
+}
 
 // Autocommit binds the queries to a database. A write whose answer was lost on the way is a
 // *txn.CommitUnknownError.
@@ -20,6 +23,7 @@ func Autocommit(d *txn.DB) *AutocommitQueries {
 	return &AutocommitQueries{
 		read:  sqlcgen.New(sqlcbind.AutocommitRead(d)),
 		write: sqlcgen.New(sqlcbind.Autocommit(d)),
+		d:     d,
 	}
 }
 
@@ -147,7 +151,6 @@ func (q *AutocommitQueries) ListEntries(ctx context.Context, arg ListEntriesPara
 // The caller holds the locks of the customers' accounts (LockAccounts), and has looked at
 // funds and status under them. Should one of the balances not have changed all the same, the
 // statement fails, with cardinal_number_domain_check: so it can travel with COMMIT.
-// @allow lock-order the caller holds the locks of both accounts, and took them in the order of their ids
 //
 // Writes accounts, ledger_entries, transfers.
 func (q *AutocommitQueries) RecordTransfer(ctx context.Context, arg RecordTransferParams) (RecordTransferRow, error) {
@@ -163,11 +166,12 @@ func (q *AutocommitQueries) SetAccountStatus(ctx context.Context, arg SetAccount
 }
 
 // SetAccountStatusAtVersion is SetAccountStatus for a decision made by what an earlier
-// transaction read. No row: the account has changed since, or is gone.
+// transaction read.
 //
 // Writes accounts.
+// Fails with a *txn.StaleError if the row has another version, with txn.ErrNotFound if it is gone.
 func (q *AutocommitQueries) SetAccountStatusAtVersion(ctx context.Context, arg SetAccountStatusAtVersionParams) (Account, error) {
-	return q.write.SetAccountStatusAtVersion(ctx, arg)
+	return sqlcgen.New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), guardSetAccountStatusAtVersion)).SetAccountStatusAtVersion(ctx, arg)
 }
 
 // SumEntries adds up an account's ledger. For a system account this is its balance.

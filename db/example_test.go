@@ -3,6 +3,7 @@ package db_test
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log"
 	"strings"
@@ -78,6 +79,41 @@ func ExampleQueries_Queued() {
 
 	// Output:
 	// frozen <nil>
+}
+
+// Somebody looked at an account, thought, and now closes it, unless it has changed meanwhile.
+// One round trip does it or refuses it.
+func ExampleQueuedQueries_SetAccountStatusAtVersion() {
+	ctx := context.Background()
+	d, done := open(ctx)
+	defer done()
+	ada := signedUp(ctx, d, "ada@example.com", "Ada")
+	accounts, err := db.Autocommit(d).ListAccountsOfUser(ctx, ada)
+	if err != nil {
+		log.Fatal(err)
+	}
+	seen := accounts[0]
+
+	closeIt := func(_ context.Context, tx *txn.Tx) error {
+		q := db.New(tx).Queued()
+		q.SetAccountStatusAtVersion(db.SetAccountStatusAtVersionParams{
+			ID: seen.ID, Version: seen.Version, Status: db.AccountStatusClosed,
+		})
+		q.AddActivity(db.AddActivityParams{UserID: ada, Action: "close", Entity: "accounts", Details: []byte("{}")})
+		return nil
+	}
+	opts := txn.Options{Label: "close account"}
+	fmt.Println(txn.WithTx(ctx, d, opts, closeIt))
+
+	err = txn.WithTx(ctx, d, opts, closeIt) // a second click, on a page that shows the account open
+	fmt.Println(errors.Is(err, txn.ErrStale))
+	activity, err := db.Autocommit(d).ListActivity(ctx, db.ListActivityParams{UserID: ada, BeforeID: 1000, MaxRows: 10})
+	fmt.Println(len(activity), err)
+
+	// Output:
+	// <nil>
+	// true
+	// 1 <nil>
 }
 
 // signedUp makes a user with an account.

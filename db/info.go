@@ -156,7 +156,9 @@ var QueryInfo = []txn.QueryInfo{
 	},
 	{
 		Name: "SetAccountStatusAtVersion", Command: "one", Kind: txn.WriteQuery,
-		Writes: []string{"accounts"},
+		Writes:     []string{"accounts"},
+		AffectsOne: true,
+		Optimistic: "version",
 	},
 	{
 		Name: "SumEntries", Command: "one", Kind: txn.ReadQuery,

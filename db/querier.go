@@ -106,7 +106,6 @@ type WriteQuerier interface {
 	// The caller holds the locks of the customers' accounts (LockAccounts), and has looked at
 	// funds and status under them. Should one of the balances not have changed all the same, the
 	// statement fails, with cardinal_number_domain_check: so it can travel with COMMIT.
-	// @allow lock-order the caller holds the locks of both accounts, and took them in the order of their ids
 	//
 	// Writes accounts, ledger_entries, transfers.
 	RecordTransfer(ctx context.Context, arg RecordTransferParams) (RecordTransferRow, error)
@@ -118,9 +117,10 @@ type WriteQuerier interface {
 	SetAccountStatus(ctx context.Context, arg SetAccountStatusParams) (Account, error)
 
 	// SetAccountStatusAtVersion is SetAccountStatus for a decision made by what an earlier
-	// transaction read. No row: the account has changed since, or is gone.
+	// transaction read.
 	//
 	// Writes accounts.
+	// Fails with a *txn.StaleError if the row has another version, with txn.ErrNotFound if it is gone.
 	SetAccountStatusAtVersion(ctx context.Context, arg SetAccountStatusAtVersionParams) (Account, error)
 }
 
@@ -162,7 +162,6 @@ type LockQuerier interface {
 	// LockAccountForUpdate locks an account in order to delete it. It makes others wait who
 	// insert rows that refer to the account, such as ledger entries: for changes of the balance
 	// LockAccount is enough.
-	// @allow lock-strength it is for deletions, and those are made by hand: no query deletes an account
 	//
 	// Locks accounts FOR UPDATE.
 	LockAccountForUpdate(ctx context.Context, id int64) (Account, error)

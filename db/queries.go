@@ -181,7 +181,6 @@ func (q *Queries) LockAccountForShareNowait(ctx context.Context, id int64) (Acco
 // LockAccountForUpdate locks an account in order to delete it. It makes others wait who
 // insert rows that refer to the account, such as ledger entries: for changes of the balance
 // LockAccount is enough.
-// @allow lock-strength it is for deletions, and those are made by hand: no query deletes an account
 //
 // Locks accounts FOR UPDATE.
 func (q *Queries) LockAccountForUpdate(ctx context.Context, id int64) (Account, error) {
@@ -243,7 +242,6 @@ func (q *Queries) LockUser(ctx context.Context, id int64) (User, error) {
 // The caller holds the locks of the customers' accounts (LockAccounts), and has looked at
 // funds and status under them. Should one of the balances not have changed all the same, the
 // statement fails, with cardinal_number_domain_check: so it can travel with COMMIT.
-// @allow lock-order the caller holds the locks of both accounts, and took them in the order of their ids
 //
 // Writes accounts, ledger_entries, transfers.
 func (q *Queries) RecordTransfer(ctx context.Context, arg RecordTransferParams) (RecordTransferRow, error) {
@@ -259,11 +257,12 @@ func (q *Queries) SetAccountStatus(ctx context.Context, arg SetAccountStatusPara
 }
 
 // SetAccountStatusAtVersion is SetAccountStatus for a decision made by what an earlier
-// transaction read. No row: the account has changed since, or is gone.
+// transaction read.
 //
 // Writes accounts.
+// Fails with a *txn.StaleError if the row has another version, with txn.ErrNotFound if it is gone.
 func (q *Queries) SetAccountStatusAtVersion(ctx context.Context, arg SetAccountStatusAtVersionParams) (Account, error) {
-	return q.q.SetAccountStatusAtVersion(ctx, arg)
+	return sqlcgen.New(sqlcbind.Checked(sqlcbind.Tx(q.tx), guardSetAccountStatusAtVersion)).SetAccountStatusAtVersion(ctx, arg)
 }
 
 // SumEntries adds up an account's ledger. For a system account this is its balance.

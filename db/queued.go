@@ -225,7 +225,6 @@ func (q *QueuedQueries) LockAccountForShareNowait(id int64) *txn.Pending[Account
 // LockAccountForUpdate locks an account in order to delete it. It makes others wait who
 // insert rows that refer to the account, such as ledger entries: for changes of the balance
 // LockAccount is enough.
-// @allow lock-strength it is for deletions, and those are made by hand: no query deletes an account
 //
 // Locks accounts FOR UPDATE.
 func (q *QueuedQueries) LockAccountForUpdate(id int64) *txn.Pending[Account] {
@@ -301,7 +300,6 @@ func (q *QueuedQueries) LockUser(id int64) *txn.Pending[User] {
 // The caller holds the locks of the customers' accounts (LockAccounts), and has looked at
 // funds and status under them. Should one of the balances not have changed all the same, the
 // statement fails, with cardinal_number_domain_check: so it can travel with COMMIT.
-// @allow lock-order the caller holds the locks of both accounts, and took them in the order of their ids
 //
 // Writes accounts, ledger_entries, transfers.
 func (q *QueuedQueries) RecordTransfer(arg RecordTransferParams) *txn.Pending[RecordTransferRow] {
@@ -321,11 +319,12 @@ func (q *QueuedQueries) SetAccountStatus(arg SetAccountStatusParams) *txn.Pendin
 }
 
 // SetAccountStatusAtVersion is SetAccountStatus for a decision made by what an earlier
-// transaction read. No row: the account has changed since, or is gone.
+// transaction read.
 //
 // Writes accounts.
+// Fails with a *txn.StaleError if the row has another version, with txn.ErrNotFound if it is gone.
 func (q *QueuedQueries) SetAccountStatusAtVersion(arg SetAccountStatusAtVersionParams) *txn.Pending[Account] {
-	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Account, error) {
+	return sqlcbind.QueueGuarded(q.r, guardSetAccountStatusAtVersion, func(d sqlcbind.DBTX) (Account, error) {
 		return sqlcgen.New(d).SetAccountStatusAtVersion(context.Background(), arg)
 	})
 }

@@ -85,7 +85,9 @@ RETURNING *;
 
 -- name: SetAccountStatusAtVersion :one
 -- SetAccountStatusAtVersion is SetAccountStatus for a decision made by what an earlier
--- transaction read. No row: the account has changed since, or is gone.
+-- transaction read.
+--
+-- @optimistic version
 UPDATE accounts SET status = sqlc.arg(status), version = version + 1
 WHERE id = sqlc.arg(id) AND version = sqlc.arg(version) AND kind = 'customer'
 RETURNING *;

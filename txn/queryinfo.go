@@ -15,6 +15,9 @@ type QueryInfo struct {
 	Writes []string
 	Locks  []QueryLock
 
+	AffectsOne bool   // it changes exactly one row, or fails with a *StaleError, ErrNotFound or *AffectedError
+	Optimistic string // the version column by which it does, or ""
+
 	Calls   []string // functions that write, or are the application's own
 	Reasons []string // why Kind is LockQuery, where no lock says so
 }

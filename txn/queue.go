@@ -5,6 +5,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/interlock-go/interlock/txn/internal/seam"
 )
 
 // Queue keeps a statement back until the next one that needs an answer, or COMMIT, and
@@ -65,10 +67,20 @@ func (p *Pending[T]) OnError(fn func(error) error) *Pending[T] {
 	return p
 }
 
+// Package sqlcbind reaches this through the seam.
+func init() {
+	seam.Explain = func(pending any, fn func(error) error) {
+		pending.(interface{ explain(func(error) error) }).explain(fn)
+	}
+}
+
+func (p *Pending[T]) explain(fn func(error) error) { p.answer.explain = fn }
+
 // An answer is what all Pendings have in common.
 type answer struct {
 	sql     string // of the statement
 	decoder decoder
+	explain func(error) error // of the one who made the statement
 	onError func(error) error
 	rows    int64 // changed or returned
 	done    bool
@@ -91,6 +103,9 @@ func (w *answer) read(a answers, c *pgx.Conn) error {
 
 // fail notes the statement's error and returns it as it surfaces.
 func (w *answer) fail(err error) error {
+	if w.explain != nil {
+		err = w.explain(err)
+	}
 	if w.onError != nil {
 		if mapped := w.onError(err); mapped != nil {
 			err = mapped

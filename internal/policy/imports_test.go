@@ -56,7 +56,7 @@ const policy = `
 	cmd/interlock-gen/internal/generate   : pgx, sqlc, cmd/interlock-gen/internal/* | txn/txntest/pgserver
 	cmd/interlock-gen/internal/project    : modfile, yaml
 	cmd/interlock-gen/internal/scratch    : pgx, goose, txn/txntest/pgserver
-	cmd/interlock-gen/internal/facade     : cmd/interlock-gen/internal/query
+	cmd/interlock-gen/internal/facade     : cmd/interlock-gen/internal/annotation, cmd/interlock-gen/internal/query
 	cmd/interlock-gen/internal/annotation :
 	cmd/interlock-gen/internal/check      : pgx, yaml, cmd/interlock-gen/internal/annotation,
 	                                        cmd/interlock-gen/internal/query | cmd/interlock-gen/internal/scratch,

@@ -107,6 +107,93 @@ func ExampleQueueExec() {
 	// <nil>
 }
 
+// reset is for the only counter there is, if it has the value that the caller has seen.
+func (q queries) reset(ctx context.Context, seen int) error {
+	_, err := q.db.Exec(ctx, "update counters set n = 0 where n = $1", seen)
+	return err
+}
+
+// guard holds reset to changing one row. Such texts are generated.
+var guard = &sqlcbind.Guard{
+	SQL: `-- name: Reset :exec
+with changed as (update counters set n = 0 where n = $1 returning 1)
+select case (select count(*) from changed) when 1 then 0
+else case when exists (select from counters for key share) then (-1)::information_schema.cardinal_number
+else length('no'::information_schema.yes_or_no) end end`,
+	Exists: "select from counters",
+}
+
+// Whoever waits for the answer can go on after it: here the counter has not the value 7.
+func ExampleChecked() {
+	ctx := context.Background()
+	d, done := counters()
+	defer done()
+
+	err := txn.WithTx(ctx, d, txn.Options{Label: "reset"}, func(ctx context.Context, tx *txn.Tx) error {
+		err := queries{sqlcbind.Checked(sqlcbind.Tx(tx), guard)}.reset(ctx, 7)
+		fmt.Println(errors.Is(err, txn.ErrStale))
+		return queries{sqlcbind.Tx(tx)}.increment(ctx)
+	})
+	fmt.Println(err)
+
+	// Output:
+	// true
+	// <nil>
+}
+
+// A single statement says by itself that it has changed nothing, and why.
+func ExampleGuarded() {
+	ctx := context.Background()
+	d, done := counters()
+	defer done()
+
+	q := queries{sqlcbind.Guarded(sqlcbind.Autocommit(d), guard)}
+	fmt.Println(q.reset(ctx, 0))
+	fmt.Println(q.reset(ctx, 7))
+
+	// Output:
+	// <nil>
+	// txn: the row was changed since it was read: Reset
+}
+
+// Nobody looks at the answer before COMMIT, which travels with the statement: so that fails.
+func ExampleQueueGuarded() {
+	ctx := context.Background()
+	d, done := counters()
+	defer done()
+
+	err := txn.WithTx(ctx, d, txn.Options{Label: "reset"}, func(ctx context.Context, tx *txn.Tx) error {
+		sqlcbind.QueueExec(tx, func(d sqlcbind.DBTX) error { return queries{d}.increment(ctx) })
+		sqlcbind.QueueGuarded(tx, guard, func(d sqlcbind.DBTX) (int64, error) {
+			tag, err := d.Exec(ctx, "the guard's text is sent instead of this", 7)
+			return tag.RowsAffected(), err
+		})
+		return nil
+	})
+	fmt.Println(err)
+	fmt.Println(queries{sqlcbind.AutocommitRead(d)}.count(ctx)) // not incremented either
+
+	// Output:
+	// txn: queued Reset: txn: the row was changed since it was read: Reset
+	// 0 <nil>
+}
+
+// The same for a query of which nothing else is wanted.
+func ExampleQueueGuardedExec() {
+	ctx := context.Background()
+	d, done := counters()
+	defer done()
+
+	err := txn.WithTx(ctx, d, txn.Options{Label: "reset"}, func(ctx context.Context, tx *txn.Tx) error {
+		sqlcbind.QueueGuardedExec(tx, guard, func(d sqlcbind.DBTX) error { return queries{d}.reset(ctx, 0) })
+		return nil
+	})
+	fmt.Println(err)
+
+	// Output:
+	// <nil>
+}
+
 // Single statements without a transaction around them. Inside of one the pool is refused.
 func ExampleAutocommit() {
 	ctx := context.Background()

@@ -19,7 +19,7 @@ import (
 // here; the message is the same then, and the code must be generated anew.
 const (
 	Version1 = true
-	Version2 = true // queued forms
+	Version2 = true // queued forms, guards
 )
 
 // A DBTX has what any DBTX that sqlc writes for pgx v5 asks for.

@@ -468,7 +468,9 @@ type SetAccountStatusAtVersionParams struct {
 }
 
 // SetAccountStatusAtVersion is SetAccountStatus for a decision made by what an earlier
-// transaction read. No row: the account has changed since, or is gone.
+// transaction read.
+//
+// @optimistic version
 func (q *Queries) SetAccountStatusAtVersion(ctx context.Context, arg SetAccountStatusAtVersionParams) (Account, error) {
 	row := q.db.QueryRow(ctx, setAccountStatusAtVersion, arg.Status, arg.ID, arg.Version)
 	var i Account

@@ -17,3 +17,7 @@ type Contained interface {
 	RollBack()
 	AfterCommit(context.Context) error // calls the hooks that wait for COMMIT, and forgets them
 }
+
+// Explain has fn replace the server's error of a *txn.Pending's statement, before the
+// Pending's own OnError gets it.
+var Explain func(pending any, fn func(error) error)

@@ -1,6 +1,9 @@
 package check
 
 import (
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/annotation"
@@ -40,6 +43,20 @@ func noWhere(r *run, s *Statement) {
 		if (t.By == "UPDATE" || t.By == "DELETE") && !t.Where && !t.Ordered {
 			r.report(s, t.Table, "%s without WHERE is for all rows of %s: say which ones", t.By, t.Table)
 		}
+	}
+}
+
+// guard makes the statement's guard, if one row is demanded.
+func guard(r *run, s *Statement) {
+	if !s.AffectsOne && s.Optimistic == "" || slices.ContainsFunc(r.findings, func(f Finding) bool { return f.Query == s.Name && f.Check == "optimistic" }) {
+		return
+	}
+	var err error
+	s.Guard, err = query.NewGuard(r.ctx, r.conn, s.SQL, s.Optimistic)
+	if refused := (*query.RefusedError)(nil); errors.As(err, &refused) {
+		r.report(s, "", "%s", refused.Reason)
+	} else if err != nil {
+		r.err = fmt.Errorf("%s: %s: %w", s.Position(), s.Name, err)
 	}
 }
 

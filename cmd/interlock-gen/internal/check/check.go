@@ -15,7 +15,8 @@ import (
 // A Statement is a query with what is known of it.
 type Statement struct {
 	*annotation.Query
-	SQL   string // "" for a :copyfrom
+	SQL   string       // "" for a :copyfrom
+	Guard *query.Guard // made by Run where one row is demanded
 	shape *query.Shape
 }
 
@@ -57,6 +58,7 @@ var checks = []check{
 	{"transaction-control", Error, nil},
 	{"reads", Error, nil},
 	{"optimistic", Error, optimistic},
+	{"guard", Error, guard},
 	{"allow", Error, nil},
 
 	// Warnings: it can be, and there is a reason that somebody should write down.

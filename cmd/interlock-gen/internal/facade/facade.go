@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/annotation"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/query"
 )
 
@@ -48,6 +49,7 @@ func Write(source *Source, facts map[string]*query.Facts, opts Options) (map[str
 		"queries.go":    w.queries,
 		"read.go":       w.read,
 		"queued.go":     w.queued,
+		"guard.go":      w.guards,
 		"autocommit.go": w.autocommit,
 		"info.go":       w.info,
 		"models.go":     w.models,
@@ -243,21 +245,27 @@ func NewRead(r txn.Reads) *ReadQueries { return &ReadQueries{r: r, q: %[1]s.New(
 }
 
 func (w *writer) autocommit(f *file) {
+	field, value := "", ""
+	if w.guarded(query.Write) {
+		field, value = "\nd *txn.DB", "\nd: d,"
+	}
 	f.uses["txn"], f.uses["sqlcbind"], f.uses[w.Name] = true, true, true
 	f.printf(`
 // AutocommitQueries has the queries that need no transaction that goes on after them, each
 // in one of its own. It is safe for concurrent use.
-type AutocommitQueries struct{ read, write *%[1]s.Queries }
+type AutocommitQueries struct {
+	read, write *%[1]s.Queries%[2]s
+}
 
 // Autocommit binds the queries to a database. A write whose answer was lost on the way is a
 // *txn.CommitUnknownError.
 func Autocommit(d *txn.DB) *AutocommitQueries {
 	return &AutocommitQueries{
 		read:  %[1]s.New(sqlcbind.AutocommitRead(d)),
-		write: %[1]s.New(sqlcbind.Autocommit(d)),
+		write: %[1]s.New(sqlcbind.Autocommit(d)),%[3]s
 	}
 }
-`, w.Name)
+`, w.Name, field, value)
 	for _, q := range w.of(query.Write) {
 		field := "write"
 		if w.facts[q.Name].Class == query.Read {
@@ -271,20 +279,35 @@ func Autocommit(d *txn.DB) *AutocommitQueries {
 // what it has and the interface hides.
 func (w *writer) method(f *file, receiver, field string, q *Query) {
 	used(q.decl.Type, f.uses)
-	f.printf("\n%sfunc (q *%s) %s%s {\nreturn q.%s.%s(%s)\n}\n", w.comment(q), receiver,
-		q.Name, w.signature(q.decl.Type), field, q.Name, arguments(q.decl.Type))
+	bound := "q." + field
+	if w.facts[q.Name].Guard != nil {
+		bound = w.Name + ".New(sqlcbind.Checked(sqlcbind.Tx(q.tx), " + guardName(q) + "))"
+		if receiver == "AutocommitQueries" {
+			bound = w.Name + ".New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), " + guardName(q) + "))"
+		}
+	}
+	f.printf("\n%sfunc (q *%s) %s%s {\nreturn %s.%s(%s)\n}\n", w.comment(q), receiver,
+		q.Name, w.signature(q.decl.Type), bound, q.Name, arguments(q.decl.Type))
 }
 
 // comment is the query's own comment, and what the query does.
 func (w *writer) comment(q *Query) string {
 	var b strings.Builder
-	for _, line := range q.Comment {
+	said := slices.DeleteFunc(slices.Clone(q.Comment), annotation.Is)
+	for len(said) > 0 && strings.TrimSpace(said[len(said)-1]) == "" {
+		said = said[:len(said)-1]
+	}
+	for _, line := range said {
 		b.WriteString("//" + line + "\n")
 	}
-	if len(q.Comment) > 0 {
+	if len(said) > 0 {
 		b.WriteString("//\n")
 	}
-	b.WriteString("// " + w.facts[q.Name].String() + "\n")
+	facts := w.facts[q.Name]
+	b.WriteString("// " + facts.String() + "\n")
+	if facts.Guard != nil {
+		b.WriteString("// " + facts.Guard.String() + "\n")
+	}
 	return b.String()
 }
 

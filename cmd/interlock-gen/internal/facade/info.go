@@ -24,6 +24,12 @@ func (w *writer) info(f *file) {
 				f.printf("%s: %#v,\n", field.name, field.values)
 			}
 		}
+		if g := facts.Guard; g != nil {
+			f.printf("AffectsOne: true,\n")
+			if g.Version != "" {
+				f.printf("Optimistic: %q,\n", g.Version)
+			}
+		}
 		if len(facts.Locks) > 0 {
 			f.printf("Locks: []txn.QueryLock{\n")
 			for _, l := range facts.Locks {

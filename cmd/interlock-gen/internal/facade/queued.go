@@ -55,13 +55,17 @@ func (w *writer) queuedMethod(f *file, receiver string, q *Query) {
 		answer, queue = w.print(list[0].Type), "Queue"
 		results = "(" + answer + ", error)"
 	}
+	guard := ""
+	if w.facts[q.Name].Guard != nil {
+		guard, queue = guardName(q)+", ", strings.Replace(queue, "Queue", "QueueGuarded", 1)
+	}
 	f.printf(`
 %sfunc (q *%s) %s(%s) *txn.Pending[%s] {
-	return sqlcbind.%s(q.r, func(d sqlcbind.DBTX) %s {
+	return sqlcbind.%s(q.r, %sfunc(d sqlcbind.DBTX) %s {
 		return %s.New(d).%s(%s)
 	})
 }
-`, w.comment(q), receiver, q.Name, w.fields(fn.Params), answer, queue, results,
+`, w.comment(q), receiver, q.Name, w.fields(fn.Params), answer, queue, guard, results,
 		w.Name, q.Name, strings.Join(append([]string{"context.Background()"}, names(fn)...), ", "))
 }
 

@@ -56,6 +56,24 @@ func TestOutputRuns(t *testing.T) {
 	require.Equal(t, "ok\n", string(output))
 }
 
+// TestGuardsHold generates and runs the tests of queries that must change one row.
+func TestGuardsHold(t *testing.T) {
+	t.Parallel()
+	dir, opts := setup(t, "testdata/cases/guards")
+	_, err := generate.Generate(t.Context(), opts)
+	require.NoError(t, err)
+	for name, content := range tree(t, "testdata/guards") {
+		put(t, dir, name, content)
+	}
+	asModule(t, dir)
+	server, err := pgserver.Shared(t.Context())
+	require.NoError(t, err)
+	run := goCommand(dir, "test", ".")
+	run.Env = append(run.Env, "INTERLOCK_TEST_DATABASE_URL="+server.AdminURL("postgres"))
+	output, err := run.CombinedOutput()
+	require.NoError(t, err, "%s", output)
+}
+
 // TestMisuseDoesNotCompile checks what the types are for.
 func TestMisuseDoesNotCompile(t *testing.T) {
 	t.Parallel()

@@ -228,6 +228,9 @@ func (b *block) generate(ctx context.Context, j job, r *result) error {
 	if err := failures(found); err != nil {
 		return err
 	}
+	for _, s := range statements {
+		facts[s.Name].Guard = s.Guard
+	}
 	files, err := facade.Write(source, facts, facade.Options{
 		Version: j.Version,
 		Package: path.Base(b.Facade),

@@ -31,6 +31,7 @@ type Facts struct {
 	Locks   []TableLock
 	Calls   []string // functions that write or are not built in
 	Because []string // why the class is Lock, where no lock clause says so
+	Guard   *Guard   // if exactly one row is to be changed
 }
 
 // A TableLock is a lock clause or a LOCK TABLE, on one table.

@@ -2,7 +2,8 @@ package query
 
 import "strings"
 
-// String is the facts in a line: "Reads accounts. Locks users FOR SHARE NOWAIT."
+// String is the facts in a line: "Reads accounts. Locks users FOR SHARE NOWAIT." What the
+// query is held to is not among them.
 func (f *Facts) String() string {
 	var s []string
 	if len(f.Writes) > 0 {
@@ -24,4 +25,12 @@ func (f *Facts) String() string {
 		return "Reads no table."
 	}
 	return strings.Join(s, " ")
+}
+
+// String is what the query is held to, in a line.
+func (g *Guard) String() string {
+	if g.Version != "" {
+		return "Fails with a *txn.StaleError if the row has another " + g.Version + ", with txn.ErrNotFound if it is gone."
+	}
+	return "Fails with a *txn.AffectedError unless it changes one row."
 }

@@ -9,7 +9,7 @@ WHERE $3::bigint = u.version AND u.email = $2 RETURNING version;
 
 -- name: RenameAgain :execrows
 -- @optimistic version
-UPDATE users SET name = $1, version = $3 + 1 WHERE (id, version) = ($2, $3) AND version = $3;
+UPDATE users SET name = $1, version = $3 + 1 WHERE (id, name) = ($2, $4) AND version = $3;
 
 -- name: Remove :execrows
 -- @optimistic version

@@ -12,7 +12,9 @@ import (
 
 // AutocommitQueries has the queries that need no transaction that goes on after them, each
 // in one of its own. It is safe for concurrent use.
-type AutocommitQueries struct{ read, write *sqlcgen.Queries }
+type AutocommitQueries struct {
+	read, write *sqlcgen.Queries
+}
 
 // Autocommit binds the queries to a database. A write whose answer was lost on the way is a
 // *txn.CommitUnknownError.
@@ -24,7 +26,6 @@ func Autocommit(d *txn.DB) *AutocommitQueries {
 }
 
 // Price is what an item costs.
-// @reads
 //
 // Reads items. Calls price().
 func (q *AutocommitQueries) Price(ctx context.Context, id int64) (int64, error) {

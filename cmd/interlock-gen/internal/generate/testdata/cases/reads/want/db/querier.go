@@ -9,7 +9,6 @@ import (
 // ReadQuerier has the queries that only read.
 type ReadQuerier interface {
 	// Price is what an item costs.
-	// @reads
 	//
 	// Reads items. Calls price().
 	Price(ctx context.Context, id int64) (int64, error)

@@ -24,7 +24,6 @@ type Queries struct {
 func New(tx *txn.Tx) *Queries { return &Queries{tx: tx, q: sqlcgen.New(sqlcbind.Tx(tx))} }
 
 // Price is what an item costs.
-// @reads
 //
 // Reads items. Calls price().
 func (q *Queries) Price(ctx context.Context, id int64) (int64, error) {

@@ -24,7 +24,6 @@ type QueuedQueries struct{ r *txn.Tx }
 func (q *Queries) Queued() *QueuedQueries { return &QueuedQueries{q.tx} }
 
 // Price is what an item costs.
-// @reads
 //
 // Reads items. Calls price().
 func (q *QueuedQueries) Price(id int64) *txn.Pending[int64] {
@@ -41,7 +40,6 @@ type QueuedReadQueries struct{ r txn.Reads }
 func (q *ReadQueries) Queued() *QueuedReadQueries { return &QueuedReadQueries{q.r} }
 
 // Price is what an item costs.
-// @reads
 //
 // Reads items. Calls price().
 func (q *QueuedReadQueries) Price(id int64) *txn.Pending[int64] {

@@ -21,7 +21,6 @@ type ReadQueries struct {
 func NewRead(r txn.Reads) *ReadQueries { return &ReadQueries{r: r, q: sqlcgen.New(sqlcbind.Read(r))} }
 
 // Price is what an item costs.
-// @reads
 //
 // Reads items. Calls price().
 func (q *ReadQueries) Price(ctx context.Context, id int64) (int64, error) {

@@ -10,7 +10,9 @@ import (
 
 // AutocommitQueries has the queries that need no transaction that goes on after them, each
 // in one of its own. It is safe for concurrent use.
-type AutocommitQueries struct{ read, write *gen.Queries }
+type AutocommitQueries struct {
+	read, write *gen.Queries
+}
 
 // Autocommit binds the queries to a database. A write whose answer was lost on the way is a
 // *txn.CommitUnknownError.
