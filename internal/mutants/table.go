@@ -183,6 +183,10 @@ var table = []mutant{
 		before: `return t.verdict(err) != outage || d.budget.draw()`,
 		after:  `return t.verdict(err) == final || d.budget.draw()`,
 		test:   "TestOutagesAreRetriedWithinTheBudget"},
+	{rule: "in an outage a call does not try all of a pool", file: "txn/ahead.go",
+		before: `if n >= waiting {`,
+		after:  `if n >= waiting+16 {`,
+		test:   "TestFaultsOfALongOutage/let_in_and_cut"},
 	{rule: "success refills the budget", file: "txn/budget.go",
 		before: `b.tokens = min(b.tokens+budgetRefill, budgetTokens)`,
 		after:  `b.tokens = min(b.tokens, budgetTokens)`,
@@ -320,6 +324,14 @@ var table = []mutant{
 		before: `case i.token.differs(fingerprint):`,
 		after:  `case false && i.token.differs(fingerprint):`,
 		test:   "TestLostCommitWhoseKeyAnotherCallTook"},
+	{rule: "a session that holds a key for a client that is gone is ended", file: "txn/resolve.go",
+		before: `case !i.db.cfg.Pooler:`,
+		after:  `case false && !i.db.cfg.Pooler:`,
+		test:   "TestFaultsAtEachMessage/one_flush,_key"},
+	{rule: "a question is not in the way of the next", file: "txn/resolve.go",
+		before: `milliseconds(time.Until(deadline)/2)`,
+		after:  `milliseconds(time.Until(deadline)*9)`,
+		test:   "TestFaultsAtEachMessage/two_trips,_key"},
 
 	// Hooks.
 
