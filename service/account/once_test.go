@@ -1,22 +1,19 @@
 package account_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/db/money"
 	"github.com/interlock-go/interlock/service/account"
 	"github.com/interlock-go/interlock/txn"
+	"github.com/interlock-go/interlock/txn/txntest"
+	"github.com/interlock-go/interlock/txn/txntest/faultproxy"
 )
 
 // isolations are the levels that a program may have chosen for all its transactions.
@@ -155,50 +152,29 @@ func TestKilledWhileWaiting(t *testing.T) {
 	require.Equal(t, []money.Minor{account.WelcomeBonus, 300}, b.statement(t, to))
 }
 
-// A wire is the way of a pool to its server. Once armed it breaks at the next COMMIT, before
-// the server gets it or after the server answered. The client sees the same in both cases.
-type wire struct{ before, after atomic.Bool }
-
-func (w *wire) configure(cfg *pgxpool.Config) {
-	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return &breakable{Conn: conn, wire: w}, nil
-	}
+// lossy is a DB whose connections lead through a proxy, and that does not ask what became of a
+// COMMIT whose answer was lost.
+func (b *books) lossy(t *testing.T) (*txn.DB, *faultproxy.Proxy) {
+	t.Helper()
+	proxy := txntest.NewProxy(t, b.AppURL())
+	d, err := txn.Open(t.Context(), proxy.URL(), txn.Config{ResolveCommits: txn.ResolveNever})
+	require.NoError(t, err)
+	t.Cleanup(d.Close)
+	return d, proxy
 }
 
-type breakable struct {
-	net.Conn
-	wire *wire
-	drop atomic.Bool // the next answer
-}
-
-func (c *breakable) Write(p []byte) (int, error) {
-	if bytes.Contains(p, []byte("commit\x00")) {
-		if c.wire.before.Swap(false) {
-			return len(p), c.Conn.Close()
-		}
-		c.drop.Store(c.wire.after.Swap(false))
-	}
-	return c.Conn.Write(p)
-}
-
-func (c *breakable) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if err == nil && c.drop.Load() {
-		return 0, errors.Join(io.ErrUnexpectedEOF, c.Conn.Close())
-	}
-	return n, err
+// lostCommits are a COMMIT that the server does not get, and one that it has done when the
+// connection breaks. The client sees the same in both cases.
+var lostCommits = map[string]faultproxy.Fault{
+	"before": {SQL: "^commit$", Do: faultproxy.Cut{}},
+	"after":  {SQL: "^commit$", Answer: true, Do: faultproxy.Cut{}},
 }
 
 // Where nobody asks what became of a COMMIT whose answer was lost, the caller sends the
 // request again, and the money has moved once.
 func TestLostCommit(t *testing.T) {
 	b := setup(t, txn.Config{})
-	var w wire
-	d := txn.New(b.Pool(t, txn.ConfigurePool, w.configure), txn.Config{ResolveCommits: txn.ResolveNever})
+	d, proxy := b.lossy(t)
 	from, to := b.customer(t, 1000), b.customer(t, 1000)
 	for kind, send := range map[string]func(key string) (account.Receipt, error){
 		"transfer": func(key string) (account.Receipt, error) {
@@ -211,10 +187,11 @@ func TestLostCommit(t *testing.T) {
 			return account.Withdraw(t.Context(), d, account.WithdrawRequest{Account: to, Amount: 30, Key: key})
 		},
 	} {
-		for moment, armed := range map[string]*atomic.Bool{"before": &w.before, "after": &w.after} {
+		for moment, lost := range lostCommits {
 			key := kind + " " + moment
-			armed.Store(true)
+			cut := proxy.Arm(lost)
 			receipt, err := send(key)
+			require.NoError(t, cut.WaitSession(t.Context()))
 			_, unknown := errors.AsType[*txn.CommitUnknownError](err)
 			require.True(t, unknown, "%s: %v", key, err)
 			require.Zero(t, receipt, key)
@@ -247,12 +224,12 @@ func TestLostSignUp(t *testing.T) {
 	}
 	require.EqualValues(t, 2000, fromTable[int64](t, b, "select sum(balance)::bigint from naive.users where email = 'eve@example.com'"))
 
-	var w wire
-	d := txn.New(b.Pool(t, txn.ConfigurePool, w.configure), txn.Config{ResolveCommits: txn.ResolveNever})
-	for moment, armed := range map[string]*atomic.Bool{"before": &w.before, "after": &w.after} {
+	d, proxy := b.lossy(t)
+	for moment, lost := range lostCommits {
 		r := account.SignUpRequest{Email: moment + "@example.com", Name: "Eve"}
-		armed.Store(true)
+		cut := proxy.Arm(lost)
 		_, err := account.SignUp(t.Context(), d, r)
+		require.NoError(t, cut.WaitSession(t.Context()))
 		_, unknown := errors.AsType[*txn.CommitUnknownError](err)
 		require.True(t, unknown, "%s: %v", moment, err)
 		_, err = account.SignUp(t.Context(), d, r)
