@@ -294,7 +294,7 @@ func TestClassifyOneStatement(t *testing.T) {
 }
 
 // setup returns the catalog of a database with the schema.
-func setup(t *testing.T) *query.Catalog {
+func setup(t testing.TB) *query.Catalog {
 	t.Helper()
 	server, err := pgserver.Shared(t.Context())
 	require.NoError(t, err)

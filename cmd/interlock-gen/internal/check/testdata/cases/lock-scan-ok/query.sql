@@ -15,3 +15,9 @@ UPDATE orders SET status = 'closed' WHERE id = $1 AND status = ANY ($2::text[]) 
 
 -- name: Copy :exec
 INSERT INTO readings SELECT at, value FROM readings;
+
+-- name: LockMine :one
+SELECT id FROM accounts WHERE id = $1 AND user_id = current_setting('app.user')::bigint FOR NO KEY UPDATE;
+
+-- name: LockAfter :one
+SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE;

@@ -1,0 +1,4 @@
+package query
+
+// ParseJSON is the parser's own answer.
+var ParseJSON = parseJSON
