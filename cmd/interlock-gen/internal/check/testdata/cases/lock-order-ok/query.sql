@@ -91,3 +91,6 @@ UPDATE users SET version = users.version + 1 FROM charged WHERE users.id = charg
 -- name: MergeOne :exec
 MERGE INTO products p USING (SELECT $1::bigint AS id) AS new ON p.id = new.id
 WHEN MATCHED THEN UPDATE SET stock = p.stock + 1;
+
+-- name: LockNewest :one
+SELECT id FROM users WHERE id IN (SELECT max(user_id) FROM accounts) FOR NO KEY UPDATE;
