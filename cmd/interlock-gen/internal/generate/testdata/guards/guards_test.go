@@ -207,6 +207,50 @@ func TestOptimisticBeforehand(t *testing.T) {
 	require.Zero(t, e.count(t, "notes"))
 }
 
+// TestExecModes has pgx send arguments in each of its ways, as text within the statement too.
+func TestExecModes(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	e.exec(t, "insert into docs (id, title, version) values (1, 'old', 7)")
+	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
+		d, err := txn.Open(t.Context(), e.proxy.URL()+"&default_query_exec_mode="+mode, txn.Config{})
+		require.NoError(t, err)
+		t.Cleanup(d.Close)
+		for _, form := range forms {
+			for command, q := range optimistic(1) {
+				requireOnly(t, txn.ErrStale, form.run(t.Context(), d, txn.Options{}, q), mode+", "+form.name+", "+command)
+			}
+			for command, q := range optimistic(2) {
+				requireOnly(t, txn.ErrNotFound, form.run(t.Context(), d, txn.Options{}, q), mode+", "+form.name+", "+command)
+				e.exec(t, "insert into docs (id, title) values (2, 'old')")
+				require.NoError(t, form.run(t.Context(), d, txn.Options{}, q), mode+", "+form.name+", "+command)
+				e.exec(t, "delete from docs where id = 2")
+			}
+		}
+	}
+}
+
+// TestSavepoint contains what a queued statement found.
+func TestSavepoint(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	e.exec(t, "insert into docs (id, title, version) values (1, 'old', 7)")
+	err := txn.WithTx(t.Context(), e.db, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+		db.New(tx).Queued().AddNote("before")
+		err := tx.Savepoint(ctx, func(_ context.Context, tx *txn.Tx) error {
+			q := db.New(tx).Queued()
+			q.AddNote("undone")
+			q.RenameDoc(db.RenameDocParams{Title: "new", ID: 1, Version: 1})
+			return nil
+		})
+		require.ErrorIs(t, err, txn.ErrStale)
+		db.New(tx).Queued().AddNote("after")
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, "after before", e.text(t, "select string_agg(body, ' ' order by body) from notes"))
+}
+
 // TestAffectsOne changes no row, one, and two.
 func TestAffectsOne(t *testing.T) {
 	t.Parallel()
