@@ -158,11 +158,12 @@ func (q *AutocommitQueries) RecordTransfer(ctx context.Context, arg RecordTransf
 }
 
 // SetAccountStatus freezes, opens or closes a customer's account, and returns it as it is
-// then. No row: there is no such account, or it is the system's.
+// then. That there is no such account, or it is the system's, is an error.
 //
 // Writes accounts.
+// Fails with a *txn.AffectedError unless it changes one row.
 func (q *AutocommitQueries) SetAccountStatus(ctx context.Context, arg SetAccountStatusParams) (Account, error) {
-	return q.write.SetAccountStatus(ctx, arg)
+	return sqlcgen.New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), guardSetAccountStatus)).SetAccountStatus(ctx, arg)
 }
 
 // SetAccountStatusAtVersion is SetAccountStatus for a decision made by what an earlier

@@ -8,6 +8,17 @@ import (
 
 // The queries that must change one row, in the form that fails by itself if they do not.
 var (
+	guardSetAccountStatus = &sqlcbind.Guard{
+		SQL: `-- name: SetAccountStatus :one
+WITH interlock_changed AS (
+UPDATE accounts SET status = $1, version = version + 1
+WHERE id = $2 AND kind = 'customer'
+RETURNING id, kind, user_id, code, status, balance_minor, version, created_at)
+SELECT interlock_changed.* FROM (VALUES (1)) AS interlock_one LEFT JOIN interlock_changed ON true
+WHERE CASE (SELECT pg_catalog.count(*) FROM interlock_changed) WHEN 1 THEN 0
+WHEN 0 THEN (-1)::information_schema.cardinal_number ELSE pg_catalog.length('no'::information_schema.yes_or_no) END = 0
+`,
+	}
 	guardSetAccountStatusAtVersion = &sqlcbind.Guard{
 		SQL: `-- name: SetAccountStatusAtVersion :one
 WITH interlock_changed AS (

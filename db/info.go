@@ -152,7 +152,8 @@ var QueryInfo = []txn.QueryInfo{
 	},
 	{
 		Name: "SetAccountStatus", Command: "one", Kind: txn.WriteQuery,
-		Writes: []string{"accounts"},
+		Writes:     []string{"accounts"},
+		AffectsOne: true,
 	},
 	{
 		Name: "SetAccountStatusAtVersion", Command: "one", Kind: txn.WriteQuery,

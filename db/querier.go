@@ -111,9 +111,10 @@ type WriteQuerier interface {
 	RecordTransfer(ctx context.Context, arg RecordTransferParams) (RecordTransferRow, error)
 
 	// SetAccountStatus freezes, opens or closes a customer's account, and returns it as it is
-	// then. No row: there is no such account, or it is the system's.
+	// then. That there is no such account, or it is the system's, is an error.
 	//
 	// Writes accounts.
+	// Fails with a *txn.AffectedError unless it changes one row.
 	SetAccountStatus(ctx context.Context, arg SetAccountStatusParams) (Account, error)
 
 	// SetAccountStatusAtVersion is SetAccountStatus for a decision made by what an earlier

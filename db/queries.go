@@ -249,11 +249,12 @@ func (q *Queries) RecordTransfer(ctx context.Context, arg RecordTransferParams) 
 }
 
 // SetAccountStatus freezes, opens or closes a customer's account, and returns it as it is
-// then. No row: there is no such account, or it is the system's.
+// then. That there is no such account, or it is the system's, is an error.
 //
 // Writes accounts.
+// Fails with a *txn.AffectedError unless it changes one row.
 func (q *Queries) SetAccountStatus(ctx context.Context, arg SetAccountStatusParams) (Account, error) {
-	return q.q.SetAccountStatus(ctx, arg)
+	return sqlcgen.New(sqlcbind.Checked(sqlcbind.Tx(q.tx), guardSetAccountStatus)).SetAccountStatus(ctx, arg)
 }
 
 // SetAccountStatusAtVersion is SetAccountStatus for a decision made by what an earlier

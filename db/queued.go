@@ -309,11 +309,12 @@ func (q *QueuedQueries) RecordTransfer(arg RecordTransferParams) *txn.Pending[Re
 }
 
 // SetAccountStatus freezes, opens or closes a customer's account, and returns it as it is
-// then. No row: there is no such account, or it is the system's.
+// then. That there is no such account, or it is the system's, is an error.
 //
 // Writes accounts.
+// Fails with a *txn.AffectedError unless it changes one row.
 func (q *QueuedQueries) SetAccountStatus(arg SetAccountStatusParams) *txn.Pending[Account] {
-	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Account, error) {
+	return sqlcbind.QueueGuarded(q.r, guardSetAccountStatus, func(d sqlcbind.DBTX) (Account, error) {
 		return sqlcgen.New(d).SetAccountStatus(context.Background(), arg)
 	})
 }

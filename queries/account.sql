@@ -78,7 +78,9 @@ SELECT * FROM accounts WHERE id = sqlc.arg(id) FOR KEY SHARE;
 
 -- name: SetAccountStatus :one
 -- SetAccountStatus freezes, opens or closes a customer's account, and returns it as it is
--- then. No row: there is no such account, or it is the system's.
+-- then. That there is no such account, or it is the system's, is an error.
+--
+-- @affects one
 UPDATE accounts SET status = sqlc.arg(status), version = version + 1
 WHERE id = sqlc.arg(id) AND kind = 'customer'
 RETURNING *;

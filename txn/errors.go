@@ -73,7 +73,7 @@ var (
 )
 
 // Errors of a statement that did not find what its caller expected. They leave the
-// transaction usable.
+// transaction usable, unless they come in a *QueuedError.
 var (
 	// ErrNotFound is returned when the row asked for does not exist. It is pgx.ErrNoRows as
 	// well (and sql.ErrNoRows).
@@ -125,7 +125,9 @@ func (e *StaleError) Error() string        { return ErrStale.Error() + ": " + e.
 func (e *StaleError) Is(target error) bool { return target == ErrStale }
 
 // An AffectedError is returned when a statement changed another number of rows than it had
-// to. The statement took effect within its transaction: return the error to undo it.
+// to. The statement took effect within its transaction: return the error to undo it. In a
+// *QueuedError, and from a statement that was its own transaction, it means that nothing was
+// changed.
 type AffectedError struct {
 	Query string // the statement's name or command tag
 	None  bool   // no row at all was changed

@@ -435,7 +435,9 @@ type SetAccountStatusParams struct {
 }
 
 // SetAccountStatus freezes, opens or closes a customer's account, and returns it as it is
-// then. No row: there is no such account, or it is the system's.
+// then. That there is no such account, or it is the system's, is an error.
+//
+// @affects one
 func (q *Queries) SetAccountStatus(ctx context.Context, arg SetAccountStatusParams) (Account, error) {
 	row := q.db.QueryRow(ctx, setAccountStatus, arg.Status, arg.ID)
 	var i Account
