@@ -3,6 +3,7 @@ package txn_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -33,10 +34,14 @@ func TestFaultsOfACrowd(t *testing.T) {
 		require.NoError(t, err)
 		p := txntest.NewProxy(t, f.AppURL())
 		p.SetDelay(delay)
-		cfg := poolConfig(t, p.URL())
-		cfg.MaxConns = int32(c.many)
-		d := openConfig(t, cfg)
-		fill(t, d.Pool(), c.many)
+		pool := func(conns int) *txn.DB {
+			cfg := poolConfig(t, p.URL())
+			cfg.MaxConns = int32(conns)
+			d := openConfig(t, cfg)
+			fill(t, d.Pool(), conns)
+			return d
+		}
+		d, bounded := pool(c.many), pool(c.few)
 		ways := map[string]func(ctx context.Context) error{
 			"plain pgx": func(ctx context.Context) error {
 				return pgx.BeginFunc(ctx, d.Pool(), func(tx pgx.Tx) error {
@@ -54,8 +59,20 @@ func TestFaultsOfACrowd(t *testing.T) {
 				})
 			}
 		}
+		ways["read committed, all queued"] = func(ctx context.Context) error {
+			return txn.WithTx(ctx, d, txn.Options{}, func(_ context.Context, tx *txn.Tx) error {
+				tx.Queue(moveSQL, int64(1), int64(1))
+				return nil
+			})
+		}
+		ways["read committed, a small pool"] = func(ctx context.Context) error {
+			return txn.WithTx(ctx, bounded, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+				_, err := tx.Exec(ctx, moveSQL, int64(1), int64(1))
+				return err
+			})
+		}
 		moved := 0
-		for _, name := range []string{"plain pgx", "read committed", "repeatable read"} {
+		for _, name := range slices.Sorted(maps.Keys(ways)) {
 			few, many := c.compare(t, ways[name], &moved)
 			counted := fmt.Sprintf("%d workers commit %.0f %% of what %d do (%.0f and %.0f a second)", c.many, 100*many/few, c.few, many, few)
 			t.Logf("%s, %s: %s", name, delay, counted)
