@@ -50,7 +50,8 @@ type Config struct {
 	// SettingsFrom returns settings for every transaction and every statement that runs as a
 	// transaction of its own, from the context of the call: a tenant that a request's
 	// middleware put there, for instance. It must be quick and safe for concurrent use. See
-	// Options.Settings, which go over it.
+	// Options.Settings, which go over it. A call that joins is asked too: if its context stands
+	// for other settings than those that the transaction began with, it is ErrOptionsConflict.
 	SettingsFrom func(ctx context.Context) map[string]string
 
 	// LabelAppName sets application_name to the label of the call that began the transaction,

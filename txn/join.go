@@ -9,11 +9,14 @@ import (
 
 // adopt checks a joining call's options against the running transaction's and applies those
 // that can differ inside it. restore takes them back. t.mu is held in both.
-func (t *transaction) adopt(opts Options, readOnly bool) (restore func(), err error) {
+func (t *transaction) adopt(ctx context.Context, opts Options, readOnly bool) (restore func(), err error) {
 	if err := opts.validate(readOnly); err != nil {
 		return nil, err
 	}
 	if err := t.opts.conflict(opts); err != nil {
+		return nil, err
+	}
+	if err := t.sameSettings(ctx); err != nil {
 		return nil, err
 	}
 	want, also, onRetry := t.want, t.opts.RetryAlso, t.opts.OnRetry
@@ -31,6 +34,34 @@ func (t *transaction) adopt(opts Options, readOnly bool) (restore func(), err er
 	}
 	t.opts.OnRetry = both(onRetry, opts.OnRetry)
 	return func() { t.want = want }, nil
+}
+
+// sameSettings refuses a context for which Config.SettingsFrom has other settings than the
+// transaction's: another tenant's, for instance, whose call would see and change this one's rows.
+func (t *transaction) sameSettings(ctx context.Context) error {
+	from := t.db.cfg.SettingsFrom
+	if from == nil || t.owner != nil {
+		return nil
+	}
+	inner := from(ctx)
+	for _, name := range slices.Sorted(maps.Keys(inner)) {
+		given, was := t.given[name]
+		have, is := t.opts.Settings[name] // what the outer call set itself, if it did
+		if asked := inner[name]; !(was && given == asked || is && have == asked) {
+			return otherSettings(name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.given)) {
+		if _, asked := inner[name]; !asked {
+			return otherSettings(name)
+		}
+	}
+	return nil
+}
+
+func otherSettings(name string) error {
+	return fmt.Errorf("%w: Config.SettingsFrom: the transaction was begun with another %s than this context stands for; "+
+		"pass on the context of the outer call's function", ErrOptionsConflict, name)
 }
 
 // conflict refuses what a running transaction cannot be given any more.

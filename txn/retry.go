@@ -17,8 +17,10 @@ func (d *DB) run(ctx context.Context, opts Options, readOnly bool, fn func(conte
 		return d.err
 	}
 	opts = opts.over(d.cfg.Options)
+	var given map[string]string
 	if from := d.cfg.SettingsFrom; from != nil {
-		opts.Settings = merged(from(ctx), opts.Settings)
+		given = from(ctx)
+		opts.Settings = merged(given, opts.Settings)
 	}
 	if err := opts.validate(readOnly); err != nil {
 		return err
@@ -35,6 +37,7 @@ func (d *DB) run(ctx context.Context, opts Options, readOnly bool, fn func(conte
 	id := transactionIDs.Add(1)
 	for attempt := 1; ; attempt++ {
 		t := d.newTransaction(ctx, opts, readOnly, attempt, id)
+		t.given = given
 		err := t.run(fn)
 		if err == nil {
 			d.budget.success()

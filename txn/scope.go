@@ -87,7 +87,7 @@ func (s *scope) join(ctx context.Context, opts Options, readOnly bool, fn func(c
 		return err
 	}
 	inner := &scope{t: t, label: nest(s.label, opts.Label), depth: s.depth}
-	restore, err := t.adopt(opts, readOnly)
+	restore, err := t.adopt(ctx, opts, readOnly)
 	t.leave()
 	if err != nil {
 		return err

@@ -1052,3 +1052,44 @@ func FuzzLabelAppName(f *testing.F) {
 		require.NoError(t, err)
 	})
 }
+
+// A call for another tenant does not join this one's transaction, and neither does one for
+// nobody: it would see and change rows that are not its own.
+func TestJoinedCallOfAnotherTenant(t *testing.T) {
+	f := setup(t, txn.Config{})
+	d := openConfig(t, poolConfig(t, f.AppURL()), txn.Config{
+		SettingsFrom: func(ctx context.Context) map[string]string {
+			if tenant, ok := ctx.Value(tenantKey{}).(string); ok {
+				return map[string]string{"app.tenant": tenant}
+			}
+			return nil
+		},
+	})
+	as := func(ctx context.Context, tenant string) context.Context {
+		return context.WithValue(ctx, tenantKey{}, tenant)
+	}
+	joins := func(outer context.Context, opts txn.Options, inner func(context.Context) context.Context) error {
+		return txn.WithTx(outer, d, opts, func(ctx context.Context, tx *txn.Tx) error {
+			write := txn.WithTx(inner(ctx), tx, txn.Options{}, func(context.Context, *txn.Tx) error { return nil })
+			read := txn.WithReadTx(inner(ctx), tx, txn.Options{}, func(context.Context, *txn.ReadTx) error { return nil })
+			require.Equal(t, write == nil, read == nil)
+			return write
+		})
+	}
+	same := func(ctx context.Context) context.Context { return ctx }
+	other := func(ctx context.Context) context.Context { return as(ctx, "b") }
+	nobody := func(context.Context) context.Context { return t.Context() }
+	require.NoError(t, joins(t.Context(), txn.Options{}, same))
+	require.NoError(t, joins(as(t.Context(), "a"), txn.Options{}, same))
+	require.NoError(t, joins(as(t.Context(), "a"), txn.Options{Settings: map[string]string{"app.tenant": "b"}}, same), "which goes over it")
+	require.NoError(t, joins(t.Context(), txn.Options{Settings: map[string]string{"app.tenant": "b"}}, other))
+	for name, err := range map[string]error{
+		"another's":      joins(as(t.Context(), "a"), txn.Options{}, other),
+		"nobody's":       joins(as(t.Context(), "a"), txn.Options{}, nobody),
+		"of nobody's":    joins(t.Context(), txn.Options{}, other),
+		"beside another": joins(as(t.Context(), "a"), txn.Options{Settings: map[string]string{"app.other": "b"}}, other),
+	} {
+		require.ErrorIs(t, err, txn.ErrOptionsConflict, name)
+		require.ErrorContains(t, err, "app.tenant", name)
+	}
+}

@@ -26,6 +26,7 @@ const (
 type transaction struct {
 	db       *DB
 	opts     Options
+	given    map[string]string // by Config.SettingsFrom
 	readOnly bool
 	attempt  int
 	id       uint64 // of the call
