@@ -63,6 +63,7 @@ var checks = []check{
 
 	// Warnings: it can be, and there is a reason that somebody should write down.
 	{"lock-order", Warn, lockOrder},
+	{"lock-order-mixed", Warn, lockOrderMixed},
 	{"lock-strength", Warn, lockStrength},
 	{"lock-discarded", Warn, lockDiscarded},
 	{"lock-scan", Warn, lockScan},

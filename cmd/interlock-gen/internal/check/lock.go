@@ -56,6 +56,56 @@ func lockOrder(r *run, s *Statement) {
 	}
 }
 
+// lockOrderMixed compares the order of a lock clause with those of the queries before it.
+func lockOrderMixed(r *run, s *Statement) {
+	for _, t := range s.shape.Touches {
+		if other, u := r.otherwise(s, t); other != nil {
+			r.report(s, t.Table, "it locks rows of %s ordered by %s, and %s by %s: a transaction with the one deadlocks with a transaction with the other: choose one order",
+				t.Table, strings.Join(t.Sequence, ", "), other.Name, strings.Join(u.Sequence, ", "))
+		}
+	}
+}
+
+// otherwise is the first statement before s that locks rows of the same table in another
+// order, and where it does.
+func (r *run) otherwise(s *Statement, t query.Touch) (*Statement, query.Touch) {
+	for _, other := range r.all {
+		if other == s {
+			break
+		}
+		for _, u := range other.shape.Touches {
+			if u.Table == t.Table && waits(t) && waits(u) && conflict(t, u) && differ(t, u) {
+				return other, u
+			}
+		}
+	}
+	return nil, query.Touch{}
+}
+
+// differ reports whether two orders can meet two rows the other way round. A column that is
+// the same in all rows of the one decides nothing between rows that both meet.
+func differ(t, u query.Touch) bool {
+	without := func(keys, pinned []string) []string {
+		return slices.DeleteFunc(slices.Clone(keys), func(key string) bool {
+			return slices.Contains(pinned, strings.TrimSuffix(key, " DESC"))
+		})
+	}
+	a, b := without(t.Sequence, u.Pinned), without(u.Sequence, t.Pinned)
+	return len(a) > 0 && len(b) > 0 && !slices.Equal(a, b)
+}
+
+// compatible are the strengths of which two transactions can hold one each, on a row.
+var compatible = map[[2]string]bool{
+	{"FOR KEY SHARE", "FOR KEY SHARE"}:     true,
+	{"FOR KEY SHARE", "FOR SHARE"}:         true,
+	{"FOR KEY SHARE", "FOR NO KEY UPDATE"}: true,
+	{"FOR SHARE", "FOR SHARE"}:             true,
+}
+
+func conflict(t, u query.Touch) bool {
+	return !compatible[[2]string{t.Strength, u.Strength}] && !compatible[[2]string{u.Strength, t.Strength}]
+}
+
 func lockDiscarded(r *run, s *Statement) {
 	for _, t := range s.shape.Touches {
 		if t.By == "SELECT" && t.Top && s.Cmd == ":exec" && t.Grouped == "" {

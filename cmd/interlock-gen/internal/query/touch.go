@@ -21,6 +21,11 @@ type Touch struct {
 	Nullable bool     // on the optional side of an outer join
 	Grouped  string   // what makes the result something else than rows: "DISTINCT"
 
+	// Sequence is the order of the rows of a lock clause by columns of the table alone, as far
+	// as it takes to tell all rows apart: "id", "line_no DESC". Nil: there is no such order.
+	// Pinned are the columns of keys that are the same in all rows, which are not in it.
+	Sequence, Pinned []string
+
 	Key        []string // of the table, for proposals: its primary key
 	ChangesKey bool     // it changes a column of a key, or deletes
 }
@@ -256,10 +261,44 @@ func (l *level) clause(clause node) (touches []Touch) {
 			t.Table, t.Key, t.Grouped, t.Nullable = r.item.table, r.item.key(), r.group, r.nullable
 			t.One = one.items[r.item] || l.single && l.plain
 			t.Ordered = t.One || ordered.items[r.item]
+			t.Sequence, t.Pinned = l.sequence(r.item, one)
 			touches = append(touches, t)
 		}
 	}
 	return touches
+}
+
+// sequence is the order of an item's rows by its own columns, and the columns of its keys
+// that have one value.
+func (l *level) sequence(it *item, one *closure) (keys, pinned []string) {
+	if it.known == nil || one.items[it] {
+		return nil, nil
+	}
+	for _, name := range sortedKeys(it.known.columns) {
+		if it.known.inKey(name) && one.has(column{it, name}) {
+			pinned = append(pinned, name)
+		}
+	}
+	var given []column
+	for _, key := range l.order {
+		switch {
+		case key.column == nil:
+			return nil, pinned
+		case one.has(*key.column):
+			continue
+		case key.column.item != it:
+			return nil, pinned
+		}
+		name := key.column.name
+		if strings.HasSuffix(key.text, " DESC") {
+			name += " DESC"
+		}
+		keys, given = append(keys, name), append(given, *key.column)
+		if l.closure(given...).items[it] {
+			return keys, pinned
+		}
+	}
+	return nil, pinned
 }
 
 // A reached is a table that a lock clause reaches.

@@ -24,7 +24,7 @@ WHERE a.account = $1 FOR NO KEY UPDATE;
 SELECT id FROM jobs WHERE state = 'new' LIMIT 1 FOR NO KEY UPDATE;
 
 -- name: LockMany :many
-SELECT * FROM accounts WHERE id = ANY ($1::bigint[]) ORDER BY id DESC FOR NO KEY UPDATE;
+SELECT * FROM accounts WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE;
 
 -- name: LockManyByPlace :many
 SELECT id, balance_minor FROM accounts WHERE id = ANY ($1::bigint[]) ORDER BY 1 FOR NO KEY UPDATE;
