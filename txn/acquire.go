@@ -31,11 +31,13 @@ func (d *DB) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 }
 
 func (d *DB) take(ctx context.Context) (*pgxpool.Conn, error) {
-	if d.cfg.AcquireTimeout < 0 {
-		return d.pool.Acquire(ctx)
+	limited := ctx
+	deadline, ok := ctx.Deadline()
+	if most := d.cfg.AcquireTimeout; most >= 0 && (!ok || time.Until(deadline) > most) {
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, most)
+		defer cancel()
 	}
-	limited, cancel := context.WithTimeout(ctx, d.cfg.AcquireTimeout)
-	defer cancel()
 	conn, err := d.pool.Acquire(limited)
 	if err != nil && ctx.Err() == nil && limited.Err() != nil {
 		return nil, fmt.Errorf("%w (%s)", ErrAcquireTimeout, d.cfg.AcquireTimeout)
