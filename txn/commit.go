@@ -69,6 +69,7 @@ func (t *transaction) commitQueued() error {
 		if t.doom == errKeyTaken && t.vigil.verdict() {
 			err = t.voided()
 		}
+		_ = t.vigil.end() // it is not to break ROLLBACK off
 		t.abandon(0)
 		t.rollback()
 		return err

@@ -16,10 +16,10 @@ type vigil struct {
 	stop    func() bool // it has not begun, and will not
 	over    sync.WaitGroup
 
-	mu       sync.Mutex
-	answered bool               // nobody waits any more
-	asking   context.CancelFunc // nil until it has begun
-	gaveUp   bool               // on the answer
+	mu            sync.Mutex
+	heard         bool               // the answer came, or it will not
+	resting, asks context.CancelFunc // end its pauses, and its question; nil until it has begun
+	gaveUp        bool               // on the answer
 
 	// Of what was asked. To be read when it is over.
 	asked   bool
@@ -55,58 +55,69 @@ func (v *vigil) keep() {
 	all := v.inquiry.db.cfg.ResolveTimeout
 	ctx, cancel := context.WithTimeout(context.Background(), all-all/stopShare)
 	defer cancel()
+	rest, wake := context.WithCancel(ctx)
+	defer wake()
 	v.mu.Lock()
-	v.asking = cancel
-	answered := v.answered
+	v.resting, v.asks = wake, cancel
+	heard := v.heard
 	v.mu.Unlock()
-	if answered {
+	if heard {
 		return
 	}
-	if v.inquiry.question() != nil && nap(ctx, all/graceShare) {
+	if v.inquiry.question() != nil && nap(rest, all/graceShare) {
 		v.asked, v.since = true, time.Now()
 		v.outcome, v.err = v.inquiry.ask(ctx)
 	}
 	patience := time.Duration(0) // the answer says nothing new
 	if v.outcome == outcomeUnknown {
-		<-ctx.Done()
+		<-rest.Done()
 		patience = all / stopShare
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !v.answered {
+	if !v.heard {
 		v.gaveUp = true
 		v.session.breakOff(patience)
 	}
 }
 
-// verdict waits for what the vigil finds out, if it has begun, and reports whether it asked.
+// verdict ends the vigil, because the answer came or will not, but lets it finish a question.
+// It reports whether there was one.
 func (v *vigil) verdict() (asked bool) {
 	if v == nil {
 		return false
 	}
-	if v.stop() {
-		v.over.Done()
-	}
-	v.over.Wait()
+	v.close(false)
 	return v.asked
 }
 
-// end ends the vigil, because the answer came or everything was said, and reports whether it
-// had given up on the answer.
+// end ends the vigil and its question, because everything was said, and reports whether it had
+// given up on the answer.
 func (v *vigil) end() (gaveUp bool) {
 	if v == nil {
 		return false
 	}
+	v.close(true)
+	return v.gaveUp
+}
+
+// close returns when the connection is left to the caller alone.
+func (v *vigil) close(question bool) {
 	v.mu.Lock()
-	again := v.answered
-	v.answered = true
-	if v.asking != nil {
-		v.asking()
+	again := v.heard
+	v.heard = true
+	if v.resting != nil {
+		v.resting()
+	}
+	if question && v.asks != nil {
+		v.asks()
 	}
 	v.mu.Unlock()
-	v.verdict()
+	if v.stop() {
+		v.over.Done()
+	}
+	v.over.Wait()
 	if v.gaveUp && !again {
 		v.session.brokenOff()
 	}
-	return v.gaveUp
 }

@@ -107,3 +107,55 @@ func TestAnswerComesDuringTheVigil(t *testing.T) {
 	require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, works["statement"]))
 	require.EqualValues(t, 1, d.Pool().Stat().NewConnsCount())
 }
+
+// COMMIT is answered with an error after the caller's context ended, and then the network goes
+// silent. The answer says everything: nobody is asked any more, and ROLLBACK is given up by its
+// own limit alone.
+func TestNoVigilOverRollback(t *testing.T) {
+	f := keyed(t, txn.Config{})
+	for name, opts := range map[string]txn.Options{"without a key": {}, "with a key": {IdempotencyKey: "rolled back"}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRelay(t, f.AppURL())
+			d := r.open(t, f.AppURL(), txn.Config{ResolveTimeout: time.Second})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			gone := make(chan struct{})
+			defer close(gone)
+			err := txn.WithTx(ctx, d, opts, func(ctx context.Context, tx *txn.Tx) error {
+				tx.Queue("select fail('P0001')")
+				r.arm(commit, func(l *link) {
+					r.arm("rollback\x00", swallow(false, gone))
+					cancel()
+					l.forward()
+				})
+				return nil
+			})
+			require.Equal(t, "P0001", txn.SQLState(err))
+			require.Equal(t, 1, r.connections(), "nobody was asked")
+			require.Eventually(t, func() bool { return d.Pool().Stat().AcquiredConns() == 0 }, 10*time.Second, time.Millisecond)
+		})
+	}
+}
+
+// The connection breaks after the caller's context ended. Its answer is not waited for then, the
+// less as there is nothing to ask for.
+func TestNoVigilOverALostConnection(t *testing.T) {
+	f := setup(t, txn.Config{})
+	r := newRelay(t, f.AppURL())
+	const resolve = 20 * time.Second
+	d := r.open(t, f.AppURL(), txn.Config{ResolveTimeout: resolve})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var lost time.Time
+	err := txn.WithTx(ctx, d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+		r.arm(commit, func(l *link) {
+			cancel()
+			lost = time.Now()
+			dropAnswer(l)
+		})
+		return works["queued"](ctx, tx)
+	})
+	require.Less(t, time.Since(lost), resolve/2)
+	var unknown *txn.CommitUnknownError
+	require.ErrorAs(t, err, &unknown)
+}
