@@ -382,7 +382,12 @@ func as(t *testing.T, id uint32) func(*exec.Cmd) {
 	program, err := os.ReadFile(self)
 	require.NoError(t, err)
 	path := filepath.Join(publicDir(t), "program")
-	require.NoError(t, os.WriteFile(path, program, 0o755))
+	// A process that another test starts while the copy is open for writing has it open too until
+	// it is what it shall be, and a file that is written to cannot be run.
+	syscall.ForkLock.RLock()
+	err = os.WriteFile(path, program, 0o755)
+	syscall.ForkLock.RUnlock()
+	require.NoError(t, err)
 	return func(cmd *exec.Cmd) {
 		cmd.Path, cmd.Args = path, []string{path}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: id, Gid: id}}
