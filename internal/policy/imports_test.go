@@ -57,7 +57,7 @@ const policy = `
 	cmd/interlock-gen/internal/project    : modfile, yaml
 	cmd/interlock-gen/internal/scratch    : pgx, goose, txn/txntest/pgserver
 	cmd/interlock-gen/internal/facade     : cmd/interlock-gen/internal/annotation, cmd/interlock-gen/internal/query
-	cmd/interlock-gen/internal/annotation :
+	cmd/interlock-gen/internal/annotation : | pg_query in Go
 	cmd/interlock-gen/internal/check      : pgx, yaml, cmd/interlock-gen/internal/annotation,
 	                                        cmd/interlock-gen/internal/query | cmd/interlock-gen/internal/scratch,
 	                                        txn/txntest/pgserver

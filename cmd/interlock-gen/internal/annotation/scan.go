@@ -8,9 +8,10 @@ import (
 // before its first word belongs to it too: that is how PostgreSQL's parser cuts, and with it
 // sqlc.
 type statement struct {
-	start    int // behind the semicolon before it
-	end      int // before its own
-	line     int // of start
+	start    int  // behind the semicolon before it
+	end      int  // before its own
+	line     int  // of start
+	begun    bool // there is a word or sign in it
 	verb     string
 	comments []comment
 }
@@ -35,7 +36,6 @@ type scanner struct {
 	depth     int    // of parentheses
 	previous  string // word or sign
 	statement statement
-	words     int // of the statement
 	with      int // depth of the WITH before the verb; -1: none
 	done      []statement
 }
@@ -56,11 +56,11 @@ func (s *scanner) next() {
 	rest := s.source[s.at:]
 	switch c := rest[0]; {
 	case strings.HasPrefix(rest, "--"):
-		end := strings.IndexByte(rest, '\n')
+		end := strings.IndexAny(rest, "\r\n")
 		if end < 0 {
 			end = len(rest)
 		}
-		s.comment(strings.TrimSuffix(rest[2:end], "\r"), false)
+		s.comment(rest[2:end], false)
 		s.take(end)
 	case strings.HasPrefix(rest, "/*"):
 		end := blockEnd(rest)
@@ -70,7 +70,7 @@ func (s *scanner) next() {
 		s.statement.end = s.at
 		s.take(1)
 		s.done = append(s.done, s.statement)
-		s.statement, s.words, s.with, s.previous = statement{line: s.line, start: s.at}, 0, -1, ""
+		s.statement, s.with, s.previous = statement{line: s.line, start: s.at}, -1, ""
 	case c == '\'':
 		backslash := strings.EqualFold(s.previous, "e") && strings.EqualFold(s.source[s.at-1:s.at], "e")
 		s.take(quoted(rest, '\'', backslash))
@@ -120,12 +120,12 @@ func (s *scanner) take(n int) {
 
 func (s *scanner) comment(text string, block bool) {
 	s.statement.comments = append(s.statement.comments, comment{
-		text: text, line: s.line, first: s.at == s.begin || s.at == s.statement.start, block: block, inside: s.words > 0,
+		text: text, line: s.line, first: s.at == s.begin || s.at == s.statement.start, block: block, inside: s.statement.begun,
 	})
 }
 
 func (s *scanner) sign(sign string) {
-	s.words++
+	s.statement.begun = true
 	s.previous = sign
 }
 
@@ -151,7 +151,7 @@ func (s *scanner) word(word string) {
 	default:
 		s.statement.verb = upper
 	}
-	s.words++
+	s.statement.begun = true
 	s.previous = word
 	if first && s.with >= 0 {
 		s.previous = upper
@@ -191,10 +191,25 @@ func quoted(rest string, quote byte, backslash bool) int {
 		case backslash && rest[i] == '\\':
 			i++
 		case rest[i] == quote:
+			if next := continued(rest[i+1:]); backslash && next > 0 {
+				i += next
+				continue
+			}
 			return i + 1
 		}
 	}
 	return len(rest)
+}
+
+// continued is the length of what stands between two parts of a string, a line break and
+// blanks, with the quote behind; 0 if the string ends. Only where a backslash means something
+// does it matter that the second part is one.
+func continued(rest string) int {
+	blanks := len(rest) - len(strings.TrimLeft(rest, " \t\r\n\f\v"))
+	if blanks < len(rest) && rest[blanks] == '\'' && strings.ContainsAny(rest[:blanks], "\r\n") {
+		return blanks + 1
+	}
+	return 0
 }
 
 // dollarEnd is the length of the string in dollars that rest begins with, or 0.
