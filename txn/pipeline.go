@@ -200,13 +200,12 @@ func (s *session) describe(ctx context.Context, c *pgx.Conn, requests []request)
 // come again are prepared on this occasion.
 func (s *session) prepare(ctx context.Context, c *pgx.Conn, requests []request) error {
 	p := c.PgConn().StartPipeline(ctx)
-	freed := 0
+	var freed []string
 	if s.prepared != nil {
-		for _, name := range s.prepared.dropped {
+		freed, s.prepared.dropped = s.prepared.dropped, nil
+		for _, name := range freed {
 			p.SendDeallocate(name)
-			freed++
 		}
-		s.prepared.dropped = nil
 	}
 	asked, index := map[string]string{}, -1 // of the one that failed, if one did
 	for i := range requests {
@@ -259,8 +258,10 @@ func (s *session) prepare(ctx context.Context, c *pgx.Conn, requests []request) 
 	if err != nil {
 		// Those before the failed one exist on the server, whether its transaction goes on or
 		// not; they are freed rather than kept, which is one case less. A pooler remembers the
-		// names of the others too, and closes the connection of who gives one a second time.
+		// names of the others too, and closes the connection of who gives one a second time. And
+		// those to be freed are not if nothing was sent.
 		if s.prepared != nil && s.prepared.named {
+			s.prepared.dropped = freed
 			for _, name := range asked {
 				s.prepared.dropped = append(s.prepared.dropped, name)
 			}

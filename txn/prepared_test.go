@@ -426,3 +426,28 @@ func TestNameOfRefusedStatementIsClosedBeforeItIsUsedAgain(t *testing.T) {
 	require.Positive(t, again)
 	require.NotEmpty(t, used)
 }
+
+// cancelling ends a context when its statement is about to be sent.
+type cancelling struct{ cancel context.CancelFunc }
+
+func (c cancelling) RewriteQuery(_ context.Context, _ *pgx.Conn, sql string, args []any) (string, []any, error) {
+	c.cancel()
+	return sql, args, nil
+}
+
+// Names are freed with the next preparation that is sent, not with one that its context kept
+// from being sent.
+func TestNamesAreFreedByAPreparationThatIsSent(t *testing.T) {
+	f := setup(t, txn.Config{})
+	d := f.single(t, func(cfg *pgxpool.Config) { cfg.ConnConfig.StatementCacheCapacity = 1 })
+	require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+		ask[int](t, ctx, tx, "select 1 + $1::int", 1)
+		ask[int](t, ctx, tx, "select 2 + $1::int", 1) // the first has to go
+		limited, cancel := context.WithCancel(ctx)
+		defer cancel()
+		_, err := tx.Exec(limited, "select 3 + $1::int", cancelling{cancel}, 1)
+		require.ErrorIs(t, err, context.Canceled)
+		require.Equal(t, 2, ask[int](t, ctx, tx, "select 1 + $1::int", 1))
+		return nil
+	}))
+}
