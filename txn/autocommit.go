@@ -131,6 +131,9 @@ func (a *autocommit) after(ctx context.Context, conn *pgxpool.Conn, err error) e
 	case err == nil:
 		return nil
 	case !conn.Conn().IsClosed():
+		s := sessionOf(conn.Conn())
+		s.failed(err)
+		s.current = ""
 		return givenUp(ctx, named(err))
 	}
 	hangUp(conn.Conn())

@@ -1,6 +1,7 @@
 package txn_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -62,4 +63,35 @@ func TestAutocommitLostAnswer(t *testing.T) {
 	err := sqlcbind.AutocommitRead(d).QueryRow(t.Context(), "select body from notes ").Scan(new(string))
 	require.True(t, txn.IsRetryable(err), "%v", err)
 	require.NoError(t, cut.WaitSession(t.Context()))
+}
+
+// What is prepared for statements under settings is forgotten when it is no longer right, as in
+// a transaction: one statement fails.
+func TestAutocommitForgetsWhatIsNoLongerRight(t *testing.T) {
+	f := setup(t, txn.Config{})
+	owner, err := pgx.Connect(t.Context(), f.OwnerURL())
+	require.NoError(t, err)
+	defer owner.Close(context.Background())
+	_, err = owner.Exec(t.Context(), "create view found as select id, version from accounts; grant select on found to public")
+	require.NoError(t, err)
+	d := txn.New(f.single(t).Pool(), txn.Config{Options: txn.Options{Settings: map[string]string{"app.tenant": "a"}}})
+	read := func() error {
+		rows, err := sqlcbind.AutocommitRead(d).Query(t.Context(), "select * from found where id = $1", 1)
+		if err == nil {
+			rows.Close()
+			err = rows.Err()
+		}
+		return err
+	}
+	require.NoError(t, read())
+
+	_, err = d.Pool().Exec(t.Context(), "deallocate all")
+	require.NoError(t, err)
+	require.Equal(t, "26000", txn.SQLState(read()))
+	require.NoError(t, read())
+
+	_, err = owner.Exec(t.Context(), "create or replace view found as select id, version, balance from accounts")
+	require.NoError(t, err)
+	require.Equal(t, "0A000", txn.SQLState(read()))
+	require.NoError(t, read())
 }
