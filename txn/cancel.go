@@ -17,8 +17,9 @@ const cancelPatience = 3 * time.Second
 
 // ConfigurePool makes the pool's connections survive a cancelled context: the running
 // statement is cancelled on the server and its answer awaited, for three fifths of
-// Config.ResolveTimeout and at most three seconds, instead of closing the connection at once. Open does this by itself. Not for pools behind a
-// connection pooler, where a cancel request may reach somebody else's statement.
+// Config.ResolveTimeout and at most three seconds, instead of closing the connection at once.
+// Open does this by itself. Not for pools behind a connection pooler, where a cancel request may
+// reach somebody else's statement.
 //
 // It sets BuildContextWatcherHandler and wraps PrepareConn, which a later assignment would
 // undo.
@@ -98,7 +99,7 @@ func (h *canceller) HandleUnwatchAfterCancel() {
 }
 
 // patience is how long a statement of a DB's may take to stop when its context was cancelled.
-func (d *DB) patience() time.Duration { return min(cancelPatience, 3*d.cfg.ResolveTimeout/5) }
+func (d *DB) patience() time.Duration { return min(cancelPatience, d.cfg.ResolveTimeout/5*3) }
 
 // stopWithin sets how long a statement that is cancelled from now on may take to stop.
 func (s *session) stopWithin(patience time.Duration) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -273,7 +274,7 @@ func (i *inquiry) ask(ctx context.Context) (_ outcome, last error) {
 		}
 		return q(i, ctx, c, time.Now().Before(patience))
 	}
-	for pause := 2 * time.Millisecond; ; pause = min(2*pause, all/25) {
+	for pause := 2 * time.Millisecond; ; pause = min(2*pause, all/25, time.Second) {
 		o, err := try()
 		if _, final := err.(*finalError); final || o != outcomeUnknown {
 			return o, err
@@ -442,10 +443,12 @@ func (i *inquiry) askKey(ctx context.Context, c *pgx.Conn, patience bool) (o out
 	return outcomeElsewhere, nil
 }
 
-// lockWait bounds the wait for a lock to half of what is left of the time.
+// lockWait bounds the wait for a lock to half of what is left of the time, and to what the
+// server can count.
 func lockWait(ctx context.Context) string {
 	deadline, _ := ctx.Deadline()
-	return fmt.Sprint("set local lock_timeout = ", max(1, milliseconds(time.Until(deadline)/2)))
+	left := milliseconds(time.Until(deadline) / 2)
+	return fmt.Sprint("set local lock_timeout = ", min(max(1, left), math.MaxInt32))
 }
 
 // server names the server for an operator: where it is, and since when it runs.

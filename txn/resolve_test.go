@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -626,6 +627,31 @@ func TestPartition(t *testing.T) {
 		open()
 		require.Equal(t, committed, f.done(t) > before)
 	}
+}
+
+// Whoever wants to wait as long as it takes may say so.
+func TestResolveTimeoutBeyondWhatTheServerCounts(t *testing.T) {
+	f := keyed(t, txn.Config{})
+	r := newRelay(t, f.AppURL())
+	d := r.open(t, f.AppURL(), txn.Config{ResolveTimeout: math.MaxInt64 / 2})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	err := txn.WithTx(ctx, d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+		tx.Queue("select pg_sleep(60)")
+		r.arm("pg_sleep", func(l *link) {
+			l.forward()
+			cancel()
+		})
+		return tx.Flush(ctx)
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	require.NoError(t, d.Pool().Ping(t.Context()))
+	require.EqualValues(t, 1, d.Pool().Stat().NewConnsCount(), "the statement was given time to stop")
+	require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{IdempotencyKey: "x"}, func(ctx context.Context, tx *txn.Tx) error {
+		r.arm(commit, dropAnswer)
+		return works["queued"](ctx, tx)
+	}))
+	require.EqualValues(t, 1, f.done(t))
 }
 
 // The network comes back in time.

@@ -329,8 +329,8 @@ var table = []mutant{
 		after:  `case false && !i.db.cfg.Pooler:`,
 		test:   "TestFaultsAtEachMessage/one_flush,_key"},
 	{rule: "a question is not in the way of the next", file: "txn/resolve.go",
-		before: `milliseconds(time.Until(deadline)/2)`,
-		after:  `milliseconds(time.Until(deadline)*9)`,
+		before: `milliseconds(time.Until(deadline) / 2)`,
+		after:  `milliseconds(time.Until(deadline) * 9)`,
 		test:   "TestFaultsAtEachMessage/two_trips,_key"},
 
 	// Hooks.
