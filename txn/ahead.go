@@ -28,6 +28,7 @@ const (
 	stepControl   stepKind = iota // its answer says nothing
 	stepBegin                     // its answer says that the transaction has begun
 	stepLock                      // of a lock that the session holds, not the transaction
+	stepSnapshot                  // begins with a shared snapshot
 	stepSavepoint                 // opens a savepoint: not sent if nothing follows it
 	stepXactLock                  // takes a lock for the transaction
 	stepQueued                    // of the caller's
@@ -276,6 +277,11 @@ func (t *transaction) failedStep(s *step, err error) error {
 	case s.kind == stepQueued:
 		t.cause = err
 		err = s.answer.fail(err)
+		t.doom = err
+		return err
+	case s.kind == stepSnapshot && SQLState(err) != "":
+		t.cause = err
+		err = gone(err)
 		t.doom = err
 		return err
 	case s.kind == stepToken && taken(err):

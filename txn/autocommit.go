@@ -34,7 +34,7 @@ func (a *autocommit) acquire(ctx context.Context, sql string) (conn *pgxpool.Con
 		return nil, nil, ErrTxDone
 	case d.err != nil:
 		return nil, nil, d.err
-	case marked(ctx, d.pool):
+	case marked(ctx, d.pool, nil):
 		return nil, nil, ErrNestedDB
 	}
 	if err := refuseOnPool(sql); err != nil {

@@ -46,6 +46,9 @@ func (t *transaction) beginning() []step {
 		steps = append(steps, sessionLocks(t.opts.Locks, first)...)
 	}
 	steps = append(steps, step{kind: stepBegin, sql: sql})
+	if t.shared != nil {
+		steps = append(steps, step{kind: stepSnapshot, sql: t.shared.text()})
+	}
 	set := func(statements ...string) {
 		for _, sql := range statements {
 			steps = append(steps, step{sql: sql})

@@ -35,7 +35,8 @@
 // At [ReadCommitted], the default, each statement sees what was committed when it began. What
 // is decided by reading has to be locked, or checked by a constraint. At [RepeatableRead] and
 // [Serializable] the whole transaction sees one moment, and fails with SQLSTATE 40001 where
-// somebody else was quicker: then it is run again.
+// somebody else was quicker: then it is run again. With [WithSharedSnapshot] several
+// transactions that only read see one moment, on connections of their own.
 //
 // # The function may run more than once
 //

@@ -31,11 +31,12 @@ func withMark(ctx context.Context, m *mark, pool *pgxpool.Pool, open *atomic.Boo
 }
 
 // marked reports whether ctx comes from a closure whose transaction, on the same pool, is
-// still open.
-func marked(ctx context.Context, pool *pgxpool.Pool) bool {
+// still open. The transaction that holds a shared snapshot does not count for those that look
+// at it.
+func marked(ctx context.Context, pool *pgxpool.Pool, shared *SharedSnapshot) bool {
 	m, _ := ctx.Value(markKey{}).(*mark)
 	for ; m != nil; m = m.parent {
-		if m.pool == pool && m.open.Load() {
+		if m.pool == pool && m.open.Load() && (shared == nil || m.open != &shared.s.t.open) {
 			return true
 		}
 	}

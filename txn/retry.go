@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// run begins transactions until one attempt is final.
-func (d *DB) run(ctx context.Context, opts Options, readOnly bool, fn func(context.Context, *scope) error) error {
+// begin begins transactions until one attempt is final, with a shared snapshot if there is one.
+func (d *DB) begin(ctx context.Context, opts Options, readOnly bool, shared *SharedSnapshot, fn func(context.Context, *scope) error) error {
 	if d == nil || d.pool == nil {
 		return ErrTxDone
 	}
@@ -25,7 +25,7 @@ func (d *DB) run(ctx context.Context, opts Options, readOnly bool, fn func(conte
 	if err := opts.validate(readOnly); err != nil {
 		return err
 	}
-	if marked(ctx, d.pool) {
+	if marked(ctx, d.pool, shared) {
 		return ErrNestedDB
 	}
 	if opts.Timeout > 0 {
@@ -37,7 +37,7 @@ func (d *DB) run(ctx context.Context, opts Options, readOnly bool, fn func(conte
 	id := transactionIDs.Add(1)
 	for attempt := 1; ; attempt++ {
 		t := d.newTransaction(ctx, opts, readOnly, attempt, id)
-		t.given = given
+		t.given, t.shared = given, shared
 		err := t.run(fn)
 		if err == nil {
 			d.budget.success()

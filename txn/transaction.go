@@ -27,6 +27,7 @@ type transaction struct {
 	db       *DB
 	opts     Options
 	given    map[string]string // by Config.SettingsFrom
+	shared   *SharedSnapshot   // that it begins with
 	readOnly bool
 	attempt  int
 	id       uint64 // of the call

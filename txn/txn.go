@@ -27,7 +27,8 @@ type Transactor interface {
 }
 
 // A ReadTransactor runs functions in transactions that they only read in: a *DB begins one,
-// a *Tx and a *ReadTx join their own. It cannot be implemented outside this package.
+// a *SharedSnapshot one that sees its state of the database, a *Tx and a *ReadTx join their
+// own. It cannot be implemented outside this package.
 type ReadTransactor interface {
 	runReadTx(context.Context, Options, func(context.Context, *scope) error) error
 }
@@ -125,11 +126,11 @@ func WithReadTxValue[T any](ctx context.Context, t ReadTransactor, opts Options,
 var errNoFunction = errors.New("txn: no function was given")
 
 func (d *DB) runTx(ctx context.Context, opts Options, fn func(context.Context, *scope) error) error {
-	return d.run(ctx, opts, false, fn)
+	return d.begin(ctx, opts, false, nil, fn)
 }
 
 func (d *DB) runReadTx(ctx context.Context, opts Options, fn func(context.Context, *scope) error) error {
-	return d.run(ctx, opts, true, fn)
+	return d.begin(ctx, opts, true, nil, fn)
 }
 
 func (tx *Tx) runTx(ctx context.Context, opts Options, fn func(context.Context, *scope) error) error {
