@@ -67,8 +67,9 @@ type plan struct {
 }
 
 // explain returns the plan that a statement has whatever its arguments are. The tables are
-// empty, and the planner would read them whole because that is quickest: it is told not to
-// where there is another way, so that the answer does not depend on what is in them.
+// empty, and the planner would read them whole because that is quickest, or to join them with
+// another: it is told not to where there is another way, so that the answer does not depend
+// on what is in them.
 func explain(ctx context.Context, conn *pgx.Conn, sql string) (root *plan, err error) {
 	const prepared = "interlock_check"
 	if _, err := conn.PgConn().Exec(ctx, "PREPARE "+prepared+" AS "+sql).ReadAll(); err != nil {
@@ -89,7 +90,7 @@ func explain(ctx context.Context, conn *pgx.Conn, sql string) (root *plan, err e
 	}
 	// One text is one transaction, which the settings end with.
 	results, err := conn.PgConn().Exec(ctx, "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; "+
-		"EXPLAIN (FORMAT JSON, VERBOSE) "+execute).ReadAll()
+		"SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; EXPLAIN (FORMAT JSON, VERBOSE) "+execute).ReadAll()
 	if err != nil {
 		return nil, err
 	}

@@ -198,6 +198,11 @@ func (l *level) feeding() *Touch {
 		if t := it.sub.locking(target.table); t != nil && l.closure(given...).items[target] {
 			return t
 		}
+		for _, name := range sortedKeys(it.sub.out) {
+			if t := it.sub.passing(name, target.table); t != nil && l.closure(column{it, name}).items[target] {
+				return t
+			}
+		}
 	}
 	for _, c := range conjuncts(child(l.stmt, "whereClause")) {
 		to, sub := l.among(c)
@@ -209,6 +214,19 @@ func (l *level) feeding() *Touch {
 		}
 	}
 	return nil
+}
+
+// passing is the lock clause, as of locking, in the WITH query or derived table that a result
+// column comes from.
+func (l *level) passing(name, table string) *Touch {
+	c := l.resolve(l.out[name].node)
+	if c == nil || c.item.sub == nil {
+		return nil
+	}
+	if t := c.item.sub.locking(table); t != nil {
+		return t
+	}
+	return c.item.sub.passing(c.name, table)
 }
 
 // locking is the clause by which the level locks rows of the table, in an order or without

@@ -94,3 +94,8 @@ WHEN MATCHED THEN UPDATE SET stock = p.stock + 1;
 
 -- name: LockNewest :one
 SELECT id FROM users WHERE id IN (SELECT max(user_id) FROM accounts) FOR NO KEY UPDATE;
+
+-- name: UpdateLockedThrough :execrows
+WITH locked AS (SELECT id, stock FROM products WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE),
+     numbered AS (SELECT id AS product, row_number() OVER (ORDER BY stock) AS place FROM locked)
+UPDATE products p SET stock = numbered.place FROM numbered WHERE p.id = numbered.product;
