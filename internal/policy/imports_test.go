@@ -67,7 +67,8 @@ const policy = `
 	# For tests.
 
 	internal/testschema   : pgx, goose, schema, txn/txntest, testing
-	internal/policy       : | pgx, modfile, zip, db, txn
+	internal/gomodproxy   : modfile, module, zip, testing
+	internal/policy       : | pgx, modfile, db, txn, internal/gomodproxy
 	internal/readme       : | txn/txntest
 	internal/mutants      : txn/txntest/pgserver
 `
@@ -82,6 +83,7 @@ var others = map[string]string{
 	"pg_query in Go": "github.com/wasilibs/go-pgquery",
 	"cobra":          "github.com/spf13/cobra",
 	"modfile":        "golang.org/x/mod/modfile",
+	"module":         "golang.org/x/mod/module",
 	"zip":            "golang.org/x/mod/zip",
 	"yaml":           "gopkg.in/yaml.v3",
 	"uuid":           "github.com/google/uuid",

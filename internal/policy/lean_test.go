@@ -2,21 +2,17 @@ package policy_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/mod/modfile"
-	"golang.org/x/mod/zip"
+
+	"github.com/interlock-go/interlock/internal/gomodproxy"
 )
 
 // older is an application that has River, goose and OpenTelemetry, none of them new. The
@@ -58,7 +54,7 @@ const (
 
 func TestLean(t *testing.T) {
 	t.Parallel()
-	p := newProxy(t)
+	p := gomodproxy.New(t)
 	library := requirements(load(t).module(t, "txn").mod)
 
 	// Importing the library raises pgx and what comes with it, to the versions that the
@@ -66,7 +62,7 @@ func TestLean(t *testing.T) {
 	// rest stays.
 	t.Run("an application keeps its versions", func(t *testing.T) {
 		t.Parallel()
-		a := p.application(t, older, olderProgram)
+		a := newApplication(t, p, older, olderProgram)
 		before := a.required(t)
 		require.Subset(t, before, older, "the versions of older raise one another: write what go mod tidy makes of them")
 
@@ -91,7 +87,7 @@ func TestLean(t *testing.T) {
 	// Testify, which the library requires for its tests, does not come with it.
 	t.Run("an empty application gains pgx alone", func(t *testing.T) {
 		t.Parallel()
-		a := p.application(t, nil, "package application\n")
+		a := newApplication(t, p, nil, "package application\n")
 		require.Empty(t, a.required(t))
 
 		a.add(t, ours+"/txn", ours+"/txn")
@@ -114,7 +110,7 @@ func TestLean(t *testing.T) {
 	// it imports nothing, raises what that application requires.
 	t.Run("the reference application would raise them", func(t *testing.T) {
 		t.Parallel()
-		a := p.application(t, older, olderProgram)
+		a := newApplication(t, p, older, olderProgram)
 		require.Equal(t, older[goosePath], a.required(t)[goosePath])
 		a.add(t, ours, ours+"/db/money")
 		require.Equal(t, requirements(load(t).module(t, ".").mod)[goosePath], a.required(t)[goosePath])
@@ -130,130 +126,14 @@ func requirements(mod *modfile.File) map[string]string {
 	return versions
 }
 
-// A proxy is a folder that serves this repository's modules to the go command, as the proxy
-// of a release would. Everything else comes from where it always does.
-type proxy struct {
-	version string
-	env     []string
-}
-
-func newProxy(t *testing.T) *proxy {
-	t.Helper()
-	r := load(t)
-	// The go command keeps what it fetched for ever, so no version is used twice.
-	p := &proxy{version: fmt.Sprintf("v0.1.0-test.%d", time.Now().UnixNano())}
-	dir := t.TempDir()
-	cache := goEnv(t, "GOMODCACHE")
-	for _, folder := range []string{".", "txn"} {
-		m := r.module(t, folder)
-		path := m.mod.Module.Mod.Path
-		require.NoError(t, p.serve(r, m, filepath.Join(dir, path, "@v")))
-		t.Cleanup(func() { forget(t, cache, path, p.version) })
-	}
-	p.env = append(os.Environ(),
-		"GOPROXY=file://"+filepath.ToSlash(dir)+","+goEnv(t, "GOPROXY"),
-		"GONOPROXY=none",
-		"GONOSUMDB="+strings.Trim(goEnv(t, "GONOSUMDB")+","+ours+","+ours+"/*", ","),
-		"GOFLAGS=-mod=mod",
-		"GOWORK=off",
-	)
-	return p
-}
-
-func goEnv(t *testing.T, name string) string {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "env", name).Output()
-	require.NoError(t, err)
-	return strings.TrimSpace(string(out))
-}
-
-// serve writes the files that the go command asks a proxy for.
-func (p *proxy) serve(r *repository, m module, dir string) error {
-	var files []zip.File
-	for _, name := range r.files {
-		if r.moduleOf(name) == m.dir {
-			files = append(files, zipped{strings.TrimPrefix(name, m.dir+"/"), filepath.Join(r.root, name)})
-		}
-	}
-	version := m.mod.Module.Mod
-	version.Version = p.version
-	var packed bytes.Buffer
-	if err := zip.Create(&packed, version, files); err != nil {
-		return err
-	}
-	goMod, err := p.released(r, m)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	for extension, text := range map[string][]byte{
-		".info": fmt.Appendf(nil, `{"Version": %q}`, p.version),
-		".mod":  goMod,
-		".zip":  packed.Bytes(),
-	} {
-		if err := os.WriteFile(filepath.Join(dir, p.version+extension), text, 0o600); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// released is a go.mod as a release has it: it requires its siblings, and replaces nothing.
-func (p *proxy) released(r *repository, m module) ([]byte, error) {
-	text, err := os.ReadFile(filepath.Join(r.root, m.dir, "go.mod"))
-	if err != nil {
-		return nil, err
-	}
-	mod, err := modfile.Parse("go.mod", text, nil)
-	if err != nil {
-		return nil, err
-	}
-	for _, replaced := range slices.Clone(mod.Replace) {
-		err = errors.Join(err,
-			mod.AddRequire(replaced.Old.Path, p.version),
-			mod.DropReplace(replaced.Old.Path, replaced.Old.Version))
-	}
-	mod.Cleanup()
-	return modfile.Format(mod.Syntax), err
-}
-
-// zipped is a file of a module's archive.
-type zipped struct{ name, from string }
-
-func (z zipped) Path() string                 { return z.name }
-func (z zipped) Lstat() (fs.FileInfo, error)  { return os.Lstat(z.from) }
-func (z zipped) Open() (io.ReadCloser, error) { return os.Open(z.from) }
-
-// forget removes a version from the go command's cache.
-func forget(t *testing.T, cache, path, version string) {
-	t.Helper()
-	folder := filepath.Join(cache, path+"@"+version)
-	err := filepath.WalkDir(folder, func(name string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			err = os.Chmod(name, 0o700) // the cache is read-only
-		}
-		return err
-	})
-	if !errors.Is(err, fs.ErrNotExist) {
-		require.NoError(t, errors.Join(err, os.RemoveAll(folder)))
-	}
-	downloads, err := filepath.Glob(filepath.Join(cache, "cache", "download", path, "@v", version+".*"))
-	require.NoError(t, err)
-	for _, name := range downloads {
-		require.NoError(t, os.Remove(name))
-	}
-}
-
 // An application is a module that uses the proxy.
 type application struct {
-	*proxy
-	dir string
+	proxy *gomodproxy.Proxy
+	dir   string
 }
 
-// application makes one, as go mod tidy leaves it.
-func (p *proxy) application(t *testing.T, requires map[string]string, program string) *application {
+// newApplication makes one, as go mod tidy leaves it.
+func newApplication(t *testing.T, p *gomodproxy.Proxy, requires map[string]string, program string) *application {
 	t.Helper()
 	a := &application{p, t.TempDir()}
 	mod := new(modfile.File)
@@ -272,7 +152,7 @@ func (p *proxy) application(t *testing.T, requires map[string]string, program st
 func (a *application) add(t *testing.T, path, imported string) {
 	t.Helper()
 	a.write(t, "added.go", fmt.Sprintf("package application\n\nimport _ %q\n", imported))
-	a.run(t, "mod", "edit", "-require="+path+"@"+a.version)
+	a.run(t, "mod", "edit", "-require="+path+"@"+a.proxy.Version)
 	a.run(t, "mod", "tidy")
 }
 
@@ -284,7 +164,7 @@ func (a *application) write(t *testing.T, name, text string) {
 func (a *application) run(t *testing.T, args ...string) string {
 	t.Helper()
 	c := exec.CommandContext(t.Context(), "go", args...)
-	c.Dir, c.Env = a.dir, a.env
+	c.Dir, c.Env = a.dir, a.proxy.Env
 	var stderr bytes.Buffer
 	c.Stderr = &stderr
 	out, err := c.Output()
