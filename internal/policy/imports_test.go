@@ -69,6 +69,7 @@ const policy = `
 	internal/testschema   : pgx, goose, schema, txn/txntest, testing
 	internal/gomodproxy   : modfile, module, zip, testing
 	internal/policy       : | pgx, modfile, db, txn, internal/gomodproxy
+	internal/adopting     : | sqlc, modfile, txn/txntest, txn/txntest/pgserver, internal/gomodproxy
 	internal/readme       : | txn/txntest
 	internal/mutants      : txn/txntest/pgserver
 `

@@ -1,0 +1,3 @@
+package ledger
+
+//go:generate sqlc generate

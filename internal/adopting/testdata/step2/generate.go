@@ -1,0 +1,4 @@
+package ledger
+
+//go:generate sqlc generate
+//go:generate interlock-gen --config interlock.yaml
