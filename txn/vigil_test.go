@@ -2,6 +2,7 @@ package txn_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -158,4 +159,66 @@ func TestNoVigilOverALostConnection(t *testing.T) {
 	require.Less(t, time.Since(lost), resolve/2)
 	var unknown *txn.CommitUnknownError
 	require.ErrorAs(t, err, &unknown)
+}
+
+// The caller's context ends while what travels with COMMIT is being prepared: COMMIT was not
+// sent. Its attempt may be voided meanwhile, but nothing is unknown.
+func TestContextEndsDuringAPreparationAtCommit(t *testing.T) {
+	f := keyed(t, txn.Config{})
+	for name, opts := range map[string]txn.Options{"without a key": {}, "with a key": {IdempotencyKey: "prepared"}} {
+		for _, back := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, the network comes back: %t", name, back), func(t *testing.T) {
+				r := newRelay(t, f.AppURL())
+				const resolve = 2 * time.Second
+				d := r.open(t, f.AppURL(), txn.Config{ResolveTimeout: resolve})
+				if opts.IdempotencyKey != "" {
+					opts.IdempotencyKey = t.Name()
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				gone := make(chan struct{})
+				var ended time.Time
+				work := func(_ context.Context, tx *txn.Tx) error {
+					tx.Queue(insertNote, t.Name())
+					return nil
+				}
+				err := txn.WithTx(ctx, d, opts, func(ctx context.Context, tx *txn.Tx) error {
+					r.arm(insertNote, func(l *link) {
+						voided := make(chan struct{})
+						r.arm(commit, func(asking *link) {
+							asking.forward()
+							close(voided)
+						})
+						ended = time.Now()
+						cancel()
+						switch {
+						case !back:
+							swallow(false, gone)(l)
+						case opts.IdempotencyKey != "":
+							<-voided
+							l.forward()
+						default:
+							l.forward()
+						}
+					})
+					return work(ctx, tx)
+				})
+				require.Less(t, time.Since(ended), resolve*3/2)
+				close(gone)
+				if back && opts.IdempotencyKey == "" {
+					require.NoError(t, err)
+					require.Contains(t, f.notes(t), t.Name())
+					return
+				}
+				require.Error(t, err)
+				var unknown *txn.CommitUnknownError
+				require.NotErrorAs(t, err, &unknown)
+				require.NotErrorIs(t, err, txn.ErrAlreadyCommitted)
+				require.NotContains(t, f.notes(t), t.Name())
+				if opts.IdempotencyKey != "" {
+					require.NoError(t, txn.WithTx(t.Context(), d, opts, work), "the key is free")
+				}
+			})
+		}
+	}
 }
