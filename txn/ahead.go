@@ -146,6 +146,9 @@ func (t *transaction) board(ctx context.Context, tried bool) error {
 		for n := int32(0); err == nil && tried && pooled.Ping(ctx) != nil; n++ {
 			closeConn(pooled.Conn(), t.db.cfg.ResolveTimeout)
 			pooled.Release()
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			if n >= waiting { // a new one: it is the server that fails
 				return &lostError{pgconn.ErrConnClosed}
 			}

@@ -169,3 +169,27 @@ func TestFirstFlushIsSentAgain(t *testing.T) {
 		}
 	}
 }
+
+// The context ends while the connection that replaces a broken one is tried: that is what the
+// caller is told.
+func TestContextEndsWhileAConnectionIsTried(t *testing.T) {
+	f := setup(t, txn.Config{})
+	r := newRelay(t, f.AppURL())
+	d := r.open(t, f.AppURL(), txn.Config{ResolveTimeout: time.Second})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	gone := make(chan struct{})
+	defer close(gone)
+	err := txn.WithTx(ctx, d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+		r.arm("begin isolation", func(l *link) {
+			r.arm("-- ping", func(l *link) {
+				cancel()
+				swallow(false, gone)(l)
+			})
+			l.hangUp()
+		})
+		return write(ctx, tx, "never")
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	require.False(t, txn.IsRetryable(err))
+}
