@@ -46,7 +46,7 @@ const (
 
 	// Of a transaction whose id is not known it is known which session it was on this server, and
 	// that it holds a key.
-	terminateHolderSQL = "select pg_terminate_backend(a.pid) from pg_stat_activity a where a.pid = $1::text::int" +
+	terminateHolderSQL = "select pg_terminate_backend(a.pid) from pg_stat_activity a where a.pid = $1::text::bigint" +
 		" and a.usename = current_user and a.wait_event is distinct from 'SyncRep' and " + epochSQL + " = $2 and exists" +
 		" (select from pg_locks l where l.pid = a.pid and l.relation = 'interlock.commit_token'::regclass and l.mode = 'RowExclusiveLock')"
 

@@ -1,10 +1,12 @@
 package txn_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -780,4 +782,42 @@ func FuzzIdempotencyKey(f *testing.F) {
 		}
 		require.ErrorIs(t, work(other), want)
 	})
+}
+
+// What stands between may number sessions by itself, beyond what a process can have for a
+// number, and nobody can be made to stop by that. The key is asked for all the same.
+func TestKeyOfASessionNumberedByAnother(t *testing.T) {
+	f := keyed(t, txn.Config{})
+	const resolve = time.Second
+	r := newRelay(t, f.AppURL())
+	cfg := poolConfig(t, r.url(t, f.AppURL()))
+	dial := cfg.ConnConfig.DialFunc
+	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dial(ctx, network, addr)
+		return &renumbered{Conn: c}, err
+	}
+	d := openConfig(t, cfg, txn.Config{ResolveTimeout: resolve})
+	require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, works["statement"])) // brings the server's epoch
+	require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{IdempotencyKey: "x"}, func(ctx context.Context, tx *txn.Tx) error {
+		r.arm(commit, func(l *link) {
+			time.AfterFunc(resolve*6/10, r.shut())
+			dropAnswer(l)
+		})
+		return works["queued"](ctx, tx)
+	}))
+	require.EqualValues(t, 2, f.done(t))
+}
+
+// renumbered is a connection whose session has another number than its server gave it.
+type renumbered struct {
+	net.Conn
+	done bool
+}
+
+func (c *renumbered) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if i := bytes.Index(b[:n], []byte("K\x00\x00\x00\x0c")); i >= 0 && !c.done {
+		b[i+5], c.done = 0xf0, true
+	}
+	return n, err
 }
