@@ -78,6 +78,13 @@ func (t *transaction) commitQueued() error {
 	if cerr := a.Close(); err == nil {
 		err = cerr
 	}
+	if pg := t.conn.PgConn(); err != nil && !pg.IsClosed() && pg.TxStatus() == statusFailed {
+		// A statement before it had failed, of whose answer not all was looked at.
+		_ = t.vigil.end()
+		err = t.after("commit", err)
+		t.rollback()
+		return err
+	}
 	return t.committed(tag, err)
 }
 

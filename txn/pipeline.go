@@ -400,7 +400,7 @@ func (r *pipelined) Query() (pgx.Rows, error) {
 	if err != nil {
 		return failedRows(err), err
 	}
-	return &rows{Rows: pgx.RowsFromResultReader(r.conn.TypeMap(), reader), conn: r.conn}, nil
+	return &rows{Rows: pgx.RowsFromResultReader(r.conn.TypeMap(), reader), conn: r.conn, reader: reader}, nil
 }
 
 func (r *pipelined) Close() error {

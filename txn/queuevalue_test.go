@@ -99,6 +99,57 @@ func TestQueueValueServerError(t *testing.T) {
 	require.Empty(t, f.notes(t))
 }
 
+// A statement can fail in the server behind a row that could not be scanned. It is this
+// statement's failure then, and COMMIT was not executed, whatever its answer looks like.
+func TestQueueValueServerErrorBehindAScanError(t *testing.T) {
+	f := setup(t, txn.Config{})
+	const sql = "select case when n < 2000 then 'text' else (1 / (n - 2000))::text end from generate_series(1, 3000) n"
+	one := func(q txn.Querier) (n int64, err error) {
+		err = q.QueryRow(context.Background(), sql).Scan(&n)
+		return n, err
+	}
+	many := func(q txn.Querier) (int64, error) {
+		rows, err := q.Query(context.Background(), sql)
+		if err != nil {
+			return 0, err
+		}
+		all, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		return int64(len(all)), err
+	}
+	simple := open(t, f.AppURL()+"&default_query_exec_mode=simple_protocol", txn.Config{})
+	for name, fn := range map[string]func(txn.Querier) (int64, error){"one": one, "many": many} {
+		for where, then := range map[string]func(context.Context, *txn.Tx) error{
+			"COMMIT":             func(context.Context, *txn.Tx) error { return nil },
+			"a queued statement": func(_ context.Context, tx *txn.Tx) error { txn.QueueValue(tx, allIDs); return nil },
+			"a statement":        func(ctx context.Context, tx *txn.Tx) error { return write(ctx, tx, "behind") },
+			"nothing":            func(ctx context.Context, tx *txn.Tx) error { return tx.Flush(ctx) },
+		} {
+			var broken *txn.Pending[int64]
+			run := func(d *txn.DB) error {
+				return txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+					tx.Queue("insert into notes (body) values ('before')")
+					broken = txn.QueueValue(tx, fn)
+					return then(ctx, tx)
+				})
+			}
+			err := run(f.db)
+			queued, ok := errors.AsType[*txn.QueuedError](err)
+			require.True(t, ok, "%s, before %s: %v", name, where, err)
+			require.Contains(t, queued.Query, "select case", "%s, before %s", name, where)
+			require.Equal(t, "22012", txn.SQLState(err), "%s, before %s", name, where)
+			_, err = broken.Value()
+			require.Equal(t, queued, err, "%s, before %s", name, where)
+
+			// There pgx does not tell which statement it was.
+			err = run(simple)
+			require.Equal(t, "22012", txn.SQLState(err), "%s, before %s", name, where)
+			_, unknown := errors.AsType[*txn.CommitUnknownError](err)
+			require.False(t, unknown, "%s, before %s: %v", name, where, err)
+		}
+	}
+	require.Empty(t, f.notes(t))
+}
+
 func TestQueueValueRefusesWhatIsNotOneStatement(t *testing.T) {
 	f := setup(t, txn.Config{})
 	for name, fn := range map[string]func(txn.Querier) (int64, error){

@@ -18,6 +18,8 @@ type rows struct {
 	conn *pgx.Conn // where pgx's rows do not know it
 	sql  string
 
+	reader *pgconn.ResultReader // of a pipeline's answer: it knows an error that a Scan's has hidden
+
 	// What is called once, when the rows are closed, and may replace their error.
 	finish func(error) error
 	flight *transaction // instead of it: the transaction whose query it was
@@ -52,6 +54,13 @@ func (r *rows) close() {
 	r.closed = true
 	r.Rows.Close()
 	r.err = r.Rows.Err()
+	if r.err != nil && r.reader != nil && SQLState(r.err) == "" {
+		// Behind a row that could not be scanned, the statement may have failed in the server:
+		// that concerns the transaction, and must not be taken for another statement's failure.
+		if _, err := r.reader.Close(); err != nil {
+			r.err = err
+		}
+	}
 	switch t := r.flight; {
 	case t != nil:
 		r.err = t.finishResults(r, r.label, r.sql, r.since, r.Rows.CommandTag().RowsAffected(), r.came, r.behind, r.err)
