@@ -72,7 +72,7 @@ func (m movement) carryOut(ctx context.Context, t txn.Transactor, label string) 
 		return Receipt{}, err
 	}
 	receipt, err := o.receipt(ctx, db.Autocommit(d))
-	if err != nil && o.answerLost() {
+	if err != nil && !errors.Is(err, ErrKeyReused) && o.answerLost() {
 		return Receipt{}, &txn.HookError{Label: label, Err: err} // the money has moved
 	}
 	return receipt, err

@@ -2,6 +2,7 @@ package account_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -101,4 +102,39 @@ func TestAnswerLostWithCommit(t *testing.T) {
 		require.Equal(t, receipt.TransferID, again.TransferID)
 		require.Equal(t, receipt.At, again.At)
 	}
+}
+
+// A request that carries the key of another one, and does not hear what came of its COMMIT, is
+// not told that its money has moved.
+func TestKeyReusedAndAnswerLost(t *testing.T) {
+	b := setup(t, txn.Config{})
+	proxy := txntest.NewProxy(t, b.AppURL())
+	d, err := txn.Open(t.Context(), proxy.URL(), txn.Config{})
+	require.NoError(t, err)
+	t.Cleanup(d.Close)
+	payer, payee, other := b.customer(t, 1000), b.customer(t, 1000), b.customer(t, 1000)
+	deposit := func(key string) error {
+		_, err := account.Deposit(t.Context(), d, account.DepositRequest{Account: other, Amount: 100, Key: key})
+		return err
+	}
+	require.NoError(t, deposit("warm")) // so that the next flush is one message
+
+	cut := proxy.Arm(faultproxy.Fault{SQL: "RecordTransfer", Answer: true, Do: faultproxy.Cut{}})
+	var second <-chan error
+	err = txn.WithTx(t.Context(), b.db, txn.Options{Label: "test: first"}, func(ctx context.Context, tx *txn.Tx) error {
+		_, err := account.Transfer(ctx, tx, account.TransferRequest{From: payer, To: payee, Amount: 100, Key: "k"})
+		if err != nil {
+			return err
+		}
+		second = async(func() error { return deposit("k") })
+		waitBlocked(t, b.admin, 1)
+		return nil
+	})
+	require.NoError(t, err)
+	err = <-second
+	require.NoError(t, cut.WaitSession(t.Context()))
+	require.ErrorIs(t, err, account.ErrKeyReused)
+	_, committed := errors.AsType[*txn.HookError](err)
+	require.False(t, committed, err)
+	require.Equal(t, money.Minor(1100), b.balance(t, other), "nothing but the first deposit")
 }
