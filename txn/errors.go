@@ -12,8 +12,8 @@ import (
 // to the server for the call that returned one.
 var (
 	// ErrTxDone is returned when a handle is used after the function it was given to has
-	// returned, and by zero and nil handles.
-	ErrTxDone = errors.New("txn: the transaction handle is no longer usable: its function has returned")
+	// returned, and for handles that are zero or nil, a *DB included.
+	ErrTxDone = errors.New("txn: the handle cannot be used: its function has returned, or it is nil or zero")
 
 	// ErrSuspended is returned when an outer handle is used while a Savepoint on it is
 	// running. Use the handle that the Savepoint's function received. A function that returns

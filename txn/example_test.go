@@ -53,7 +53,7 @@ func Example() {
 	// 1 <nil>
 }
 
-// Nil means committed, any other result that nothing was.
+// Nil means committed; after an error of the function's nothing was.
 func ExampleWithTx() {
 	ctx := context.Background()
 	d, done := exampleDB()

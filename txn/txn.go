@@ -54,7 +54,7 @@ var (
 //
 // On a *DB, WithTx begins the transaction with fn's first statement, and ends it: nil means
 // that it was committed. After any other result it was not, except for *CommitUnknownError,
-// which says that nobody knows. If fn returns an error, WithTx rolls back and returns that
+// which says that nobody knows, and *HookError, which says that it was. If fn returns an error, WithTx rolls back and returns that
 // error as it is (for one exception see HookError); a panic or runtime.Goexit rolls back and
 // goes on. An attempt that failed in a way that another may not (see IsRetryable and Options)
 // is repeated: fn may run more than once, so it must not keep anything of an earlier run; use
