@@ -50,35 +50,39 @@ func ExampleReadQueries_Queued() {
 	// en <nil>
 }
 
-// The account is read, since its status decides; the rest can wait, and travels with COMMIT.
+// The account is read under a lock, since its status decides; the rest can wait, and travels
+// with COMMIT.
 func ExampleQueries_Queued() {
 	ctx := context.Background()
 	d, done := open(ctx)
 	defer done()
 	ada := signedUp(ctx, d, "ada@example.com", "Ada")
-
-	freeze := func(ctx context.Context, tx *txn.Tx) (*txn.Pending[db.Account], error) {
-		q := db.New(tx)
-		accounts, err := q.ListAccountsOfUser(ctx, ada)
-		if err != nil {
-			return nil, err
-		}
-		locked, err := q.LockAccount(ctx, accounts[0].ID)
-		if err != nil || locked.Status != db.AccountStatusOpen {
-			return nil, err
-		}
-		q.Queued().AddActivity(db.AddActivityParams{UserID: ada, Action: "freeze", Entity: "accounts", Details: []byte("{}")})
-		return q.Queued().SetAccountStatus(db.SetAccountStatusParams{ID: locked.ID, Status: db.AccountStatusFrozen}), nil
-	}
-	frozen, err := txn.WithTxValue(ctx, d, txn.Options{Label: "freeze"}, freeze)
+	accounts, err := db.Autocommit(d).ListAccountsOfUser(ctx, ada)
 	if err != nil {
 		log.Fatal(err)
 	}
-	account, err := frozen.Value()
-	fmt.Println(account.Status, err)
+	account := accounts[0].ID
+
+	freeze := func(ctx context.Context, tx *txn.Tx) error {
+		q := db.New(tx)
+		locked, err := q.LockAccount(ctx, account)
+		if err != nil {
+			return err
+		}
+		if locked.Status != db.AccountStatusOpen {
+			return fmt.Errorf("the account is %s", locked.Status)
+		}
+		q.Queued().SetAccountStatus(db.SetAccountStatusParams{ID: account, Status: db.AccountStatusFrozen})
+		q.Queued().AddActivity(db.AddActivityParams{UserID: ada, Action: "freeze", Entity: "accounts", Details: []byte("{}")})
+		return nil
+	}
+	opts := txn.Options{Label: "freeze"}
+	fmt.Println(txn.WithTx(ctx, d, opts, freeze))
+	fmt.Println(txn.WithTx(ctx, d, opts, freeze))
 
 	// Output:
-	// frozen <nil>
+	// <nil>
+	// the account is frozen
 }
 
 // Somebody looked at an account, thought, and now closes it, unless it has changed meanwhile.

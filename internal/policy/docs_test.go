@@ -26,6 +26,7 @@ func TestDocumentedGoIsTested(t *testing.T) {
 	}
 	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	require.NoError(t, err)
+	pages = append(pages, filepath.Join(root, "README.md"))
 	blocks := 0
 	for _, page := range pages {
 		text, err := os.ReadFile(page)

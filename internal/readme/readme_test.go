@@ -77,6 +77,34 @@ func TestPrograms(t *testing.T) {
 	require.Equal(t, []string{"README.md", "docs/out-of-scope.md"}, names)
 }
 
+// TestQueries looks for the queries that README.md shows: they stand in the reference
+// application, though with more comment.
+func TestQueries(t *testing.T) {
+	t.Parallel()
+	var known strings.Builder
+	files, err := filepath.Glob(filepath.Join(root, "queries", "*.sql"))
+	require.NoError(t, err)
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		require.NoError(t, err)
+		known.WriteString(comment.ReplaceAllString(string(text), ""))
+	}
+	found := 0
+	for _, b := range read(t, "README.md").blocks {
+		for query := range strings.SplitSeq(b.text, "\n\n") {
+			if b.language != "sql" || !strings.HasPrefix(query, "-- name: ") {
+				continue
+			}
+			found++
+			require.Contains(t, known.String(), query)
+		}
+	}
+	require.Equal(t, 2, found)
+}
+
+// comment is a line of it that sqlc and interlock-gen make nothing of.
+var comment = regexp.MustCompile("(?m)^--( ([^n@]|n[^a]).*)?\n")
+
 func run(t *testing.T, schema, program string) string {
 	t.Helper()
 	database := txntest.NewDatabase(t, txntest.SQL(schema))
