@@ -61,6 +61,7 @@ func closeConn(c *pgx.Conn, patience time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	_ = c.Close(ctx)
+	hangUp(c)
 }
 
 // hangUp closes what is below a closed connection. By itself pgx goes on reading for up to 15

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -94,4 +95,19 @@ func TestAutocommitForgetsWhatIsNoLongerRight(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "0A000", txn.SQLState(read()))
 	require.NoError(t, read())
+}
+
+// A statement under settings fails, and the network swallows the ROLLBACK that follows. The pool
+// soon has room for another connection.
+func TestAutocommitRollbackIsSwallowed(t *testing.T) {
+	f := setup(t, txn.Config{})
+	r := newRelay(t, f.AppURL())
+	d := r.open(t, f.AppURL(), txn.Config{ResolveTimeout: time.Second, Options: txn.Options{Settings: map[string]string{"app.tenant": "a"}}})
+	gone := make(chan struct{})
+	defer close(gone)
+	r.arm("rollback\x00", swallow(false, gone))
+	_, err := sqlcbind.Autocommit(d).Exec(t.Context(), "select fail('P0001')")
+	require.Equal(t, "P0001", txn.SQLState(err))
+	require.Eventually(t, func() bool { return d.Pool().Stat().TotalConns() == 0 }, 10*time.Second, time.Millisecond,
+		"what pgx still does about the connection is not waited for")
 }

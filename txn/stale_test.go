@@ -192,4 +192,6 @@ func TestContextEndsWhileAConnectionIsTried(t *testing.T) {
 	})
 	require.ErrorIs(t, err, context.Canceled)
 	require.False(t, txn.IsRetryable(err))
+	require.Eventually(t, func() bool { return d.Pool().Stat().TotalConns() == 0 }, 10*time.Second, time.Millisecond,
+		"what pgx still does about the connections is not waited for")
 }

@@ -311,7 +311,6 @@ func (t *transaction) release() {
 	}
 	if t.lost || t.destroy || t.conn.PgConn().TxStatus() != statusIdle {
 		closeConn(t.conn, t.db.cfg.ResolveTimeout)
-		hangUp(t.conn)
 	}
 	t.closeTwin()
 	t.session.tidy(t.ahead)
