@@ -66,7 +66,7 @@ func TestCancelledContextKeepsTheConnection(t *testing.T) {
 func TestCancelledStatementIsTheContexts(t *testing.T) {
 	f := setup(t, txn.Config{})
 	hasty := func(ctx context.Context) context.Context {
-		ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+		ctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
 		t.Cleanup(cancel)
 		return ctx
 	}
@@ -106,7 +106,7 @@ func TestCancelledStatementIsTheContexts(t *testing.T) {
 		}),
 		"joined": func(context.Context) error {
 			return txn.WithTx(t.Context(), f.db, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
-				return txn.WithTx(ctx, tx, txn.Options{Timeout: 20 * time.Millisecond}, func(ctx context.Context, tx *txn.Tx) error {
+				return txn.WithTx(ctx, tx, txn.Options{Timeout: 200 * time.Millisecond}, func(ctx context.Context, tx *txn.Tx) error {
 					return query(tx, ctx)
 				})
 			})
