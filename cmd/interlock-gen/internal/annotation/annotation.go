@@ -3,6 +3,7 @@ package annotation
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -74,7 +75,8 @@ func Parse(file, source string) ([]*Query, error) {
 		q := p.query(s, source)
 		var asked []comment
 		for _, c := range s.comments {
-			if word, _ := cut(c.text); c.text == "" || !p.annotates(c, word) {
+			word, _ := cut(c.text)
+			if c.text == "" || !p.annotates(c, word) || describes(word, source[s.body:s.end]) {
 				continue
 			}
 			if i > 0 && c.line == s.line && !c.inside {
@@ -159,6 +161,21 @@ func (p *parser) annotates(c comment, word string) bool {
 		return slices.Contains(names, word)
 	}
 	return true
+}
+
+// describes reports whether the first word of a comment is about a parameter of the statement:
+// "@owner: whose rows", or "@owner's rows".
+func describes(word, statement string) bool {
+	end := 1
+	for end < len(word) && continues(word[end]) {
+		end++
+	}
+	if end == 1 || slices.Contains(names, word[:end]) {
+		return false
+	}
+	name := regexp.QuoteMeta(word[1:end])
+	found, err := regexp.MatchString(`@`+name+`\b|\bsqlc\s*\.\s*(arg|narg|slice)\s*\(\s*['"]?`+name+`\b`, statement)
+	return found && err == nil
 }
 
 // behind complains about an annotation on the line on which the query before ends.

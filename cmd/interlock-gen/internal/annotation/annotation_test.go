@@ -78,6 +78,28 @@ func TestWindowsLines(t *testing.T) {
 	require.True(t, queries[0].AffectsOne)
 }
 
+// TestParameters has comments about parameters of the statement, which are prose.
+func TestParameters(t *testing.T) {
+	t.Parallel()
+	queries, err := annotation.Parse("a.sql", `-- @owner is who asks, not who pays,
+
+-- name: A :exec
+-- @owner: who asks
+-- @allowed's absence means all
+-- @kinds, or none
+-- @affects one
+UPDATE users SET name = 'x' WHERE owner = @owner AND allowed = sqlc.narg('allowed') AND kind = ANY (sqlc.slice(kinds));
+`)
+	require.NoError(t, err)
+	require.Len(t, queries, 1)
+	require.True(t, queries[0].AffectsOne)
+
+	_, err = annotation.Parse("a.sql", "-- name: A :exec\n-- @affects: one\nUPDATE users SET x = @affects;")
+	require.ErrorContains(t, err, "@affects: is no annotation: @affects was meant")
+	_, err = annotation.Parse("a.sql", "-- name: A :exec\n-- @owners: who asks\nUPDATE users SET x = @owner;")
+	require.ErrorContains(t, err, "@owners: is no annotation")
+}
+
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	const update = "\nUPDATE users SET name = $1;"

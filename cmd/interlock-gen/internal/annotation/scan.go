@@ -9,6 +9,7 @@ import (
 // sqlc.
 type statement struct {
 	start    int  // behind the semicolon before it
+	body     int  // its first word or sign, if there is one
 	end      int  // before its own
 	line     int  // of start
 	begun    bool // there is a word or sign in it
@@ -45,7 +46,11 @@ type scanner struct {
 func scan(source string) []statement {
 	s := &scanner{source: source, line: 1, with: -1, statement: statement{line: 1}}
 	for s.at < len(s.source) {
+		at, begun := s.at, s.statement.begun
 		s.next()
+		if !begun && s.statement.begun {
+			s.statement.body = at
+		}
 	}
 	s.statement.end = s.at
 	return append(s.done, s.statement)

@@ -156,8 +156,6 @@ func newQuery(fn *ast.FuncDecl, texts map[string]statement) (*Query, error) {
 		}
 	}
 	switch {
-	case !fn.Name.IsExported():
-		return nil, fmt.Errorf("the query %s has a name that begins with a small letter, which no other package can call: capitalize it", q.Name)
 	case q.Name == "WithTx":
 		return nil, fmt.Errorf("the query WithTx has the name of a method that sqlc writes: rename it")
 	case q.Name == "Queued":

@@ -2,8 +2,11 @@ package generate
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/annotation"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/scratch"
@@ -24,6 +27,11 @@ func annotated(dir string, paths []string) (queries []*annotation.Query, err err
 		found, err := annotation.Parse(filepath.ToSlash(file), string(source))
 		queries = append(queries, found...)
 		wrong = append(wrong, err)
+		for _, q := range found {
+			if first, _ := utf8.DecodeRuneInString(q.Name); unicode.IsLower(first) {
+				wrong = append(wrong, fmt.Errorf("%s: %s begins with a small letter, so that no other package can call it: capitalize it", q.Position(), q.Name))
+			}
+		}
 	}
 	return queries, errors.Join(wrong...)
 }

@@ -165,16 +165,11 @@ func build(ctx context.Context, opts Options) (_ *project.Project, _ output, _ *
 	}
 	defer func() { err = errors.Join(err, server.Close()) }()
 
-	var urls []string
-	for i, b := range p.Blocks {
-		url, err := server.Create(ctx)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		if err := scratch.Apply(ctx, url, p.Dir, b.Schema); err != nil {
-			return nil, nil, nil, fmt.Errorf("apply the schema: %w", err)
-		}
-		urls = append(urls, url)
+	urls, err := databases(ctx, server, p)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for i, url := range urls {
 		j.Blocks[i].URL = url
 	}
 	config, err := p.Derive(dir, urls)
@@ -197,6 +192,30 @@ func build(ctx context.Context, opts Options) (_ *project.Project, _ output, _ *
 	addSums(p, opts.Version, from, made)
 	found, err := readResult(dir)
 	return p, made, found, err
+}
+
+// databases makes a database for each schema and returns the URL of that of each block.
+// Blocks with one schema share it: some projects have dozens of them, with a long history of
+// migrations.
+func databases(ctx context.Context, server *scratch.Server, p *project.Project) (urls []string, err error) {
+	for i, b := range p.Blocks {
+		same := slices.IndexFunc(p.Blocks[:i], func(other project.Block) bool {
+			return slices.Equal(other.Schema, b.Schema)
+		})
+		if same >= 0 {
+			urls = append(urls, urls[same])
+			continue
+		}
+		url, err := server.Create(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if err := scratch.Apply(ctx, url, p.Dir, b.Schema); err != nil {
+			return nil, fmt.Errorf("apply the schema: %w", err)
+		}
+		urls = append(urls, url)
+	}
+	return urls, nil
 }
 
 // collect reads what the worker wrote.

@@ -140,7 +140,7 @@ func TestFailureChangesNothing(t *testing.T) {
 		"sqlc":       {"queries/bad.sql", "-- name: Bad :one\nSELECT nothing FROM nowhere;\n", "queries/bad.sql:2:21: relation \"nowhere\" does not exist"},
 		"refusal":    {"queries/bad.sql", "\n-- name: Bad :exec\nSELECT pg_advisory_lock(1);\n", "queries/bad.sql:2: Bad: pg_advisory_lock() locks for the session"},
 		"schema":     {"schema/00002_bad.sql", "-- +goose Up\nCREATE TABLE (;\n", "apply the schema: schema: partial migration error (type:sql,version:2): ERROR: syntax error"},
-		"small name": {"queries/bad.sql", "-- name: bad :one\nSELECT 1;\n", "the query bad has a name that begins with a small letter"},
+		"small name": {"queries/bad.sql", "-- name: bad :one\nSELECT 1;\n", "queries/bad.sql:1: bad begins with a small letter"},
 		"own method": {"queries/bad.sql", "-- name: Queued :one\nSELECT 1;\n", "the query Queued has the name of a method that is generated"},
 		"in the way": {"db/read.go", "package db\n", "db/read.go is in the way: it was not generated"},
 	} {
@@ -228,6 +228,24 @@ func TestWarnings(t *testing.T) {
 	require.Equal(t, []string{"interlock.baseline: db.PageAudit offset: there is no such warning any more: remove the line"}, told)
 	_, err = generate.Verify(t.Context(), opts)
 	require.EqualError(t, err, strings.ReplaceAll(offset, "PageAudit", "PageMore"))
+}
+
+// TestOneSchemaForTwoBlocks has a schema that cannot be applied twice on a server, and needs
+// more than the rights of an ordinary role.
+func TestOneSchemaForTwoBlocks(t *testing.T) {
+	t.Parallel()
+	dir, opts := setup(t, "testdata/cases/two-blocks")
+	put(t, dir, "a/schema.sql", "CREATE ROLE clerk; CREATE TABLE drawers (id bigint PRIMARY KEY); GRANT SELECT ON drawers TO clerk;")
+	put(t, dir, "a/queries.sql", "-- name: GetDrawer :one\nSELECT id FROM drawers WHERE id = $1;\n")
+	put(t, dir, "b/queries.sql", "-- name: AddDrawer :exec\nINSERT INTO drawers (id) VALUES ($1);\n")
+	config := tree(t, dir)["sqlc.yaml"]
+	put(t, dir, "sqlc.yaml", strings.ReplaceAll(config, "schema: b/schema.sql", "schema: a/schema.sql"))
+	opts.DatabaseURL = "" // a private server
+	_, err := generate.Generate(t.Context(), opts)
+	require.NoError(t, err)
+	files := tree(t, dir)
+	require.Contains(t, files["adb/queries.go"], "GetDrawer")
+	require.Contains(t, files["bdb/queries.go"], "AddDrawer")
 }
 
 // TestVerifyOffline changes one thing after another, and back.

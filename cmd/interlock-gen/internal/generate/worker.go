@@ -117,12 +117,18 @@ func Worker(in io.Reader, complaints io.Writer) int {
 	}
 	ctx := context.Background()
 	var blocks []*block
+	opened := map[string]*block{} // by their database
 	for i := range j.Blocks {
-		b, err := open(ctx, &j.Blocks[i])
-		if err != nil {
-			return fail(err)
+		b := &block{blockJob: &j.Blocks[i]}
+		if other := opened[b.URL]; other != nil {
+			b.conn, b.catalog = other.conn, other.catalog
+		} else {
+			if err := b.open(ctx); err != nil {
+				return fail(err)
+			}
+			defer b.conn.Close(ctx)
+			opened[b.URL] = b
 		}
-		defer b.conn.Close(ctx)
 		if err := failures(b.early()); err != nil {
 			return fail(err)
 		}
@@ -187,13 +193,13 @@ type block struct {
 	catalog *query.Catalog
 }
 
-func open(ctx context.Context, j *blockJob) (*block, error) {
-	conn, err := pgx.Connect(ctx, j.URL)
-	if err != nil {
-		return nil, err
+// open connects to the database and reads what is in it.
+func (b *block) open(ctx context.Context) (err error) {
+	if b.conn, err = pgx.Connect(ctx, b.URL); err != nil {
+		return err
 	}
-	catalog, err := query.LoadCatalog(ctx, conn)
-	return &block{j, conn, catalog}, err
+	b.catalog, err = query.LoadCatalog(ctx, b.conn)
+	return err
 }
 
 // early finds what sqlc would say less about.

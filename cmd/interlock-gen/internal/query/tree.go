@@ -40,6 +40,31 @@ func parse(sql string) (kind string, stmt node, err error) {
 	return kind, stmt, nil
 }
 
+// Split cuts a text of SQL into its statements, each with the comments before it.
+func Split(sql string) (statements []string, err error) {
+	text, err := parseJSON(sql)
+	if err != nil {
+		return nil, err
+	}
+	var tree struct {
+		Stmts []struct {
+			At     int `json:"stmt_location"`
+			Length int `json:"stmt_len"` // 0: to the end
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &tree); err != nil {
+		return nil, err
+	}
+	for _, s := range tree.Stmts {
+		end := s.At + s.Length
+		if s.Length == 0 {
+			end = len(sql)
+		}
+		statements = append(statements, sql[s.At:end])
+	}
+	return statements, nil
+}
+
 // child is the message in a field, whatever its kind.
 func child(n node, path ...string) node {
 	for _, field := range path {

@@ -1,23 +1,27 @@
 package scratch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
+
+	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/query"
 )
 
 // Apply runs the schema in the database of url. The paths are files, folders and patterns,
-// relative to dir and read as sqlc reads them. Folders of migrations for goose are migrated
-// up by goose; other SQL files are run in order.
+// relative to dir and read as sqlc reads them. Folders of migrations are migrated up, those
+// for goose by goose itself; other SQL files are run in order.
 func Apply(ctx context.Context, url, dir string, paths []string) error {
 	files, err := Files(dir, paths)
 	if err != nil {
@@ -26,120 +30,180 @@ func Apply(ctx context.Context, url, dir string, paths []string) error {
 	if len(files) == 0 {
 		return fmt.Errorf("the schema has no SQL files: %s", strings.Join(paths, ", "))
 	}
-	format, err := detect(dir, files)
+	parts, err := detect(dir, files)
 	if err != nil {
 		return err
 	}
-	return format(ctx, url, dir, files)
-}
-
-// A format applies files, which are relative to dir.
-type format func(ctx context.Context, url, dir string, files []string) error
-
-// marks tell the formats of migrations apart, as sqlc tells them apart.
-var marks = []struct {
-	mark   string
-	name   string
-	format format
-}{
-	{"-- +goose up", "goose", migrate},
-	{"-- +migrate up", "sql-migrate", nil},
-	{"-- migrate:up", "dbmate", nil},
-	{"---- create above / drop below ----", "tern", nil},
-}
-
-// detect finds out the format, and refuses those that cannot be applied: running their
-// files as they are would also run what takes the migration back.
-func detect(dir string, files []string) (format, error) {
-	refused := func(file, name string) error {
-		return fmt.Errorf("%s is a migration for %s, which is not supported yet: use migrations for goose, or plain SQL files", file, name)
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
 	}
-	var found format
-	var first string
-	for i, file := range files {
+	defer conn.Close(context.WithoutCancel(ctx))
+	goose := 0
+	for _, p := range parts {
+		if p.format == formatGoose {
+			err = migrate(ctx, url, dir, p.folder, goose)
+			goose++
+		} else {
+			err = run(ctx, conn, dir, p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A part of the schema is what comes from one folder, in one format.
+type part struct {
+	folder string
+	format *format
+	files  []string // relative to the project
+}
+
+// A format of migrations is known by a line that begins with mark. What stands in the same
+// file behind a line that begins with down takes the migration back.
+type format struct{ name, mark, down string }
+
+var (
+	formatPlain   = &format{name: "plain SQL"}
+	formatGoose   = &format{name: "a migration for goose", mark: "-- +goose up"}
+	formatMigrate = &format{name: "a migration for golang-migrate"} // known by the file's name
+	formats       = []*format{
+		formatGoose,
+		{"a migration for sql-migrate", "-- +migrate up", "-- +migrate down"},
+		{"a migration for dbmate", "-- migrate:up", "-- migrate:down"},
+		{"a migration for tern", "---- create above / drop below ----", "---- create above / drop below ----"},
+	}
+)
+
+// detect finds out the formats, and refuses folders that mix them: one of the tools would
+// not run the files of the other.
+func detect(dir string, files []string) (parts []*part, err error) {
+	first := map[string]string{} // the first file of each folder
+	found := map[string]*format{}
+	for _, file := range files {
 		source, err := os.ReadFile(filepath.Join(dir, file))
 		if err != nil {
 			return nil, err
 		}
-		name, apply := "plain SQL", format(run)
-		switch {
-		case strings.HasSuffix(file, ".up.sql"):
-			return nil, refused(file, "golang-migrate")
-		case exists(filepath.Join(dir, filepath.Dir(file), "atlas.sum")):
-			return nil, refused(file, "Atlas")
+		f, folder := formatOf(file, string(source)), filepath.Dir(file)
+		if found[folder] == nil {
+			found[folder], first[folder] = f, file
 		}
-		for line := range strings.Lines(strings.ToLower(string(source))) {
-			for _, m := range marks {
-				if strings.HasPrefix(line, m.mark) {
-					name, apply = m.name, m.format
-				}
-			}
+		if other := found[folder]; f != other {
+			return nil, fmt.Errorf("%s is %s, and %s is %s: the schema in a folder is of one format", first[folder], other.name, file, f.name)
 		}
-		if apply == nil {
-			return nil, refused(file, name)
+		if n := len(parts); n == 0 || parts[n-1].folder != folder {
+			parts = append(parts, &part{folder: folder, format: f})
 		}
-		if i == 0 {
-			found, first = apply, name
-		} else if name != first {
-			return nil, fmt.Errorf("%s is %s, and %s is %s: a schema is of one format", files[0], first, file, name)
+		last := parts[len(parts)-1]
+		last.files = append(last.files, file)
+	}
+	for _, p := range parts {
+		if p.format == formatMigrate {
+			slices.SortStableFunc(p.files, func(a, b string) int { return cmp.Compare(version(a), version(b)) })
 		}
 	}
-	return found, nil
+	return parts, nil
 }
 
-func exists(file string) bool {
-	_, err := os.Stat(file)
-	return !errors.Is(err, fs.ErrNotExist)
+func formatOf(file, source string) *format {
+	if strings.HasSuffix(file, ".up.sql") {
+		return formatMigrate
+	}
+	for line := range strings.Lines(strings.ToLower(source)) {
+		for _, f := range formats {
+			if strings.HasPrefix(line, f.mark) {
+				return f
+			}
+		}
+	}
+	return formatPlain
 }
 
-// migrate lets goose migrate up, one folder after another.
-func migrate(ctx context.Context, url, dir string, files []string) error {
+// version is the number with which golang-migrate orders its files, so that 9 comes before
+// 10.
+func version(file string) uint64 {
+	base := filepath.Base(file)
+	digits := base[:len(base)-len(strings.TrimLeft(base, "0123456789"))]
+	n, _ := strconv.ParseUint(digits, 10, 64)
+	return n
+}
+
+// up is the part of a migration that is run.
+func (f *format) up(source string) string {
+	at := 0
+	for line := range strings.Lines(source) {
+		if f.down != "" && strings.HasPrefix(strings.ToLower(line), f.down) {
+			return source[:at]
+		}
+		at += len(line)
+	}
+	return source
+}
+
+// migrate lets goose migrate up the folder that is the nth of its own.
+func migrate(ctx context.Context, url, dir, folder string, n int) error {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
 		return err
 	}
 	db := stdlib.OpenDB(*config)
 	defer db.Close()
-	var folders []string
-	for _, file := range files {
-		if folder := filepath.Dir(file); !slices.Contains(folders, folder) {
-			folders = append(folders, folder)
-		}
+	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
+	if n > 0 {
+		options = append(options, goose.WithTableName(fmt.Sprintf("goose_db_version_%d", n)))
 	}
-	for i, folder := range folders {
-		options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
-		if i > 0 {
-			options = append(options, goose.WithTableName(fmt.Sprintf("goose_db_version_%d", i)))
-		}
-		provider, err := goose.NewProvider(goose.DialectPostgres, db, os.DirFS(filepath.Join(dir, folder)), options...)
-		if err != nil {
-			return fmt.Errorf("%s: %w", folder, err)
-		}
-		if _, err := provider.Up(ctx); err != nil {
-			return fmt.Errorf("%s: %w", folder, err)
-		}
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, os.DirFS(filepath.Join(dir, folder)), options...)
+	if err != nil {
+		return fmt.Errorf("%s: %w", folder, err)
+	}
+	if _, err := provider.Up(ctx); err != nil {
+		return fmt.Errorf("%s: %w", folder, err)
 	}
 	return nil
 }
 
-// run runs plain SQL files.
-func run(ctx context.Context, url, dir string, files []string) error {
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	for _, file := range files {
+// run runs the files of a part.
+func run(ctx context.Context, conn *pgx.Conn, dir string, p *part) error {
+	for _, file := range p.files {
 		source, err := os.ReadFile(filepath.Join(dir, file))
 		if err != nil {
 			return err
 		}
-		if _, err := conn.PgConn().Exec(ctx, string(source)).ReadAll(); err != nil {
+		if err := execute(ctx, conn.PgConn(), p.format.up(string(source))); err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 	}
 	return nil
 }
+
+// execute runs the statements of a file. Sent together they are one transaction, in which
+// some cannot run, such as CREATE INDEX CONCURRENTLY: then they are sent one by one.
+func execute(ctx context.Context, conn *pgconn.PgConn, source string) error {
+	_, err := conn.Exec(ctx, source).ReadAll()
+	refused := (*pgconn.PgError)(nil)
+	if !errors.As(err, &refused) || refused.Code != activeTransaction && refused.Code != newEnumValue {
+		return err
+	}
+	statements, splitErr := query.Split(source)
+	if splitErr != nil {
+		return splitErr
+	}
+	for _, statement := range statements {
+		if _, err := conn.Exec(ctx, statement).ReadAll(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SQLSTATEs of what needs a transaction of its own.
+const (
+	activeTransaction = "25001" // a statement that begins and commits by itself
+	newEnumValue      = "55P04" // a value of an enum that the transaction has added
+)
 
 // Files lists the SQL files of the paths, in the order in which sqlc reads them.
 func Files(dir string, paths []string) ([]string, error) {

@@ -47,23 +47,35 @@ func TestApply(t *testing.T) {
 		{name: "broken", paths: []string{"schema"}, err: "schema/1.sql: ERROR: syntax error", files: map[string]string{
 			"schema/1.sql": "CREATE TABLE (",
 		}},
-		{name: "golang-migrate", paths: []string{"schema"}, err: "schema/1_a.up.sql is a migration for golang-migrate", files: map[string]string{
-			"schema/1_a.up.sql": "CREATE TABLE a ();", "schema/1_a.down.sql": "DROP TABLE a;",
+		{name: "golang-migrate", paths: []string{"schema"}, tables: []string{"a", "b"}, files: map[string]string{
+			"schema/9_a.up.sql": "CREATE TABLE a (id int PRIMARY KEY);", "schema/9_a.down.sql": "DROP TABLE a;",
+			"schema/10_b.up.sql": "CREATE TABLE b (id int REFERENCES a);", "schema/10_b.down.sql": "DROP TABLE b;",
 		}},
-		{name: "dbmate", paths: []string{"schema"}, err: "schema/1.sql is a migration for dbmate", files: map[string]string{
+		{name: "dbmate", paths: []string{"schema"}, tables: []string{"a"}, files: map[string]string{
 			"schema/1.sql": "-- migrate:up\nCREATE TABLE a ();\n-- migrate:down\nDROP TABLE a;",
 		}},
-		{name: "tern", paths: []string{"schema"}, err: "schema/1.sql is a migration for tern", files: map[string]string{
+		{name: "tern", paths: []string{"schema"}, tables: []string{"a"}, files: map[string]string{
 			"schema/1.sql": "CREATE TABLE a ();\n---- create above / drop below ----\nDROP TABLE a;",
 		}},
-		{name: "sql-migrate", paths: []string{"schema"}, err: "schema/1.sql is a migration for sql-migrate", files: map[string]string{
-			"schema/1.sql": "-- +migrate Up\nCREATE TABLE a ();",
+		{name: "sql-migrate", paths: []string{"schema"}, tables: []string{"a"}, files: map[string]string{
+			"schema/1.sql": "-- +migrate Up\nCREATE TABLE a ();\n-- +migrate Down\nDROP TABLE a;",
 		}},
-		{name: "Atlas", paths: []string{"schema"}, err: "schema/1.sql is a migration for Atlas", files: map[string]string{
+		{name: "Atlas", paths: []string{"schema"}, tables: []string{"a"}, files: map[string]string{
 			"schema/1.sql": "CREATE TABLE a ();", "schema/atlas.sum": "h1:x",
 		}},
-		{name: "two formats", paths: []string{"schema"}, err: "schema/1.sql is plain SQL, and schema/2.sql is goose", files: map[string]string{
+		{name: "two formats in a folder", paths: []string{"schema"}, err: "schema/1.sql is plain SQL, and schema/2.sql is a migration for goose", files: map[string]string{
 			"schema/1.sql": "CREATE TABLE a ();", "schema/2.sql": "-- +goose Up\nCREATE TABLE b ();",
+		}},
+		{name: "goose, and plain files on top", paths: []string{"schema", "more"}, tables: []string{"a", "b"}, files: map[string]string{
+			"schema/00001_a.sql": "-- +goose Up\nCREATE TABLE a (id int PRIMARY KEY);",
+			"more/1.sql":         "CREATE TABLE b (id int REFERENCES a);",
+		}},
+		{name: "not in a transaction", paths: []string{"schema"}, tables: []string{"a"}, files: map[string]string{
+			"schema/1.sql": "CREATE TABLE a (id int, note text DEFAULT ';');\nCREATE INDEX CONCURRENTLY a_id ON a (id); -- the end;\n",
+		}},
+		{name: "a new value of an enum", paths: []string{"schema"}, tables: []string{"a"}, files: map[string]string{
+			"schema/1.sql": "CREATE TYPE mood AS ENUM ('calm');",
+			"schema/2.sql": "ALTER TYPE mood ADD VALUE 'proud'; CREATE TABLE a (m mood DEFAULT 'proud');",
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -35,7 +35,8 @@ func Start(ctx context.Context, databaseURL string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start a server to analyse queries on (--database-url names another): %w", err)
 	}
-	return &Server{url: private.OwnerURL("postgres"), private: private}, nil
+	// Migrations may create roles and extensions, which an ordinary role may not.
+	return &Server{url: private.AdminURL("postgres"), private: private}, nil
 }
 
 // Close drops what Create created and stops the server if it is a private one. It works

@@ -1,2 +1,0 @@
--- name: GetItem :one
-SELECT id FROM items WHERE id = $1;

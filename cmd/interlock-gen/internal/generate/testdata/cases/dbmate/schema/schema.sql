@@ -1,4 +1,0 @@
--- migrate:up
-CREATE TABLE items (id bigint PRIMARY KEY);
--- migrate:down
-DROP TABLE items;
