@@ -206,7 +206,7 @@ func setup(t *testing.T, schema string) *database {
 	t.Cleanup(func() { require.NoError(t, server.Close()) })
 	url, err := server.Create(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, scratch.Apply(t.Context(), url, ".", []string{schema}))
+	require.NoError(t, scratch.Apply(t.Context(), url, ".", []string{schema}, query.Split))
 	conn, err := pgx.Connect(t.Context(), url)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, conn.Close(t.Context())) })

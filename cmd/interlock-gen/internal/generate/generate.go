@@ -13,6 +13,7 @@ import (
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/check"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/locks"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/project"
+	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/query"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/scratch"
 )
 
@@ -210,7 +211,7 @@ func databases(ctx context.Context, server *scratch.Server, p *project.Project) 
 		if err != nil {
 			return nil, err
 		}
-		if err := scratch.Apply(ctx, url, p.Dir, b.Schema); err != nil {
+		if err := scratch.Apply(ctx, url, p.Dir, b.Schema, query.Split); err != nil {
 			return nil, fmt.Errorf("apply the schema: %w", err)
 		}
 		urls = append(urls, url)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/generate"
+	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/query"
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/scratch"
 	"github.com/interlock-go/interlock/txn/txntest/pgserver"
 )
@@ -146,7 +147,7 @@ func bank(t *testing.T) string {
 		require.NoError(t, err)
 	})
 	url := server.OwnerURL("generated_bank")
-	require.NoError(t, scratch.Apply(t.Context(), url, "testdata/cases/every-class", []string{"schema"}))
+	require.NoError(t, scratch.Apply(t.Context(), url, "testdata/cases/every-class", []string{"schema"}, query.Split))
 	return url
 }
 

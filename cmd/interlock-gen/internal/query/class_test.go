@@ -311,3 +311,19 @@ func setup(t testing.TB) *query.Catalog {
 	require.NoError(t, tx.Rollback(t.Context()))
 	return catalog
 }
+
+func TestSplit(t *testing.T) {
+	t.Parallel()
+	statements, err := query.Split("-- one;\nSELECT ';' AS a; CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT 1; SELECT 2 $$;\n/* é; */ SELECT 3")
+	require.NoError(t, err)
+	require.Equal(t, []string{
+		"-- one;\nSELECT ';' AS a",
+		" CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT 1; SELECT 2 $$",
+		"\n/* é; */ SELECT 3",
+	}, statements)
+	_, err = query.Split("SELECT FROM WHERE")
+	require.Error(t, err)
+	statements, err = query.Split("-- nothing")
+	require.NoError(t, err)
+	require.Empty(t, statements)
+}

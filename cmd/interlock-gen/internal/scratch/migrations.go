@@ -15,14 +15,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
-
-	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/query"
 )
 
 // Apply runs the schema in the database of url. The paths are files, folders and patterns,
 // relative to dir and read as sqlc reads them. Folders of migrations are migrated up, those
-// for goose by goose itself; other SQL files are run in order.
-func Apply(ctx context.Context, url, dir string, paths []string) error {
+// for goose by goose itself; other SQL files are run in order. Split cuts a file into
+// statements, where it cannot be run as one transaction.
+func Apply(ctx context.Context, url, dir string, paths []string, split Split) error {
 	files, err := Files(dir, paths)
 	if err != nil {
 		return err
@@ -45,7 +44,7 @@ func Apply(ctx context.Context, url, dir string, paths []string) error {
 			err = migrate(ctx, url, dir, p.folder, goose)
 			goose++
 		} else {
-			err = run(ctx, conn, dir, p)
+			err = run(ctx, conn.PgConn(), dir, p, split)
 		}
 		if err != nil {
 			return err
@@ -53,6 +52,9 @@ func Apply(ctx context.Context, url, dir string, paths []string) error {
 	}
 	return nil
 }
+
+// Split cuts a text of SQL into its statements.
+type Split func(sql string) ([]string, error)
 
 // A part of the schema is what comes from one folder, in one format.
 type part struct {
@@ -166,13 +168,13 @@ func migrate(ctx context.Context, url, dir, folder string, n int) error {
 }
 
 // run runs the files of a part.
-func run(ctx context.Context, conn *pgx.Conn, dir string, p *part) error {
+func run(ctx context.Context, conn *pgconn.PgConn, dir string, p *part, split Split) error {
 	for _, file := range p.files {
 		source, err := os.ReadFile(filepath.Join(dir, file))
 		if err != nil {
 			return err
 		}
-		if err := execute(ctx, conn.PgConn(), p.format.up(string(source))); err != nil {
+		if err := execute(ctx, conn, p.format.up(string(source)), split); err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 	}
@@ -181,13 +183,13 @@ func run(ctx context.Context, conn *pgx.Conn, dir string, p *part) error {
 
 // execute runs the statements of a file. Sent together they are one transaction, in which
 // some cannot run, such as CREATE INDEX CONCURRENTLY: then they are sent one by one.
-func execute(ctx context.Context, conn *pgconn.PgConn, source string) error {
+func execute(ctx context.Context, conn *pgconn.PgConn, source string, split Split) error {
 	_, err := conn.Exec(ctx, source).ReadAll()
 	refused := (*pgconn.PgError)(nil)
 	if !errors.As(err, &refused) || refused.Code != activeTransaction && refused.Code != newEnumValue {
 		return err
 	}
-	statements, splitErr := query.Split(source)
+	statements, splitErr := split(source)
 	if splitErr != nil {
 		return splitErr
 	}
