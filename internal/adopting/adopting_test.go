@@ -57,11 +57,11 @@ func TestStepsWork(t *testing.T) {
 	require.NoError(t, os.Symlink(self, filepath.Join(tools, "sqlc")))
 	server, err := pgserver.Shared(t.Context())
 	require.NoError(t, err)
-	env := append(slices.Clone(proxy.Env),
-		"GOBIN="+tools,
-		"PATH="+tools+string(filepath.ListSeparator)+os.Getenv("PATH"),
-		"INTERLOCK_GEN_DATABASE_URL="+server.OwnerURL("postgres"),
-	)
+	env := slices.Concat(proxy.Env, []string{
+		"GOBIN=" + tools,
+		"PATH=" + tools + string(filepath.ListSeparator) + os.Getenv("PATH"),
+		"INTERLOCK_GEN_DATABASE_URL=" + server.OwnerURL("postgres"),
+	})
 	run(t, tools, env, "install", tool+"@"+proxy.Version)
 
 	for _, step := range steps {
@@ -83,7 +83,7 @@ func TestStepsWork(t *testing.T) {
 			database := txntest.NewDatabase(t, txntest.SQL(read(t, filepath.Join(dir, "schema.sql"))))
 			database.Invariant("each test has the money that it began with", `
 				SELECT owner FROM accounts GROUP BY owner HAVING sum(balance) NOT IN (100, 1000)`)
-			run(t, dir, append(env, "LEDGER_TEST_DATABASE_URL="+database.AppURL()), "test", "-count=1", "./...")
+			run(t, dir, slices.Concat(env, []string{"LEDGER_TEST_DATABASE_URL=" + database.AppURL()}), "test", "-count=1", "./...")
 
 			c := exec.CommandContext(t.Context(), filepath.Join(tools, "sqlc"), "diff")
 			c.Dir = dir
@@ -252,13 +252,21 @@ func diff(t *testing.T, from, to string) string {
 	require.True(t, errors.As(err, &exit) && exit.ExitCode() == 1, "%s and %s are the same, or: %v: %s", from, to, err, &stderr)
 
 	var b strings.Builder
+	inHeader := false
 	for line := range strings.Lines(string(out)) {
-		if _, name, ok := strings.Cut(line, " b/"+to+"/"); ok && strings.HasPrefix(line, "diff ") {
-			b.WriteString("# " + name)
-		} else if header(line) {
-			continue
+		if name := headline.FindStringSubmatch(line); name != nil {
+			inHeader = true
+			b.WriteString("# " + name[1])
 		} else if at := hunk.FindString(line); at != "" {
+			if inHeader {
+				b.WriteString("\n")
+			}
+			inHeader = false
 			b.WriteString(at + "\n") // without the line before, which git guesses
+		} else if inHeader {
+			if what, _, ok := strings.Cut(line, " file mode"); ok {
+				b.WriteString(" (" + what + ")")
+			}
 		} else {
 			b.WriteString(line)
 		}
@@ -266,14 +274,10 @@ func diff(t *testing.T, from, to string) string {
 	return b.String()
 }
 
-var hunk = regexp.MustCompile(`^@@ .* @@`)
-
-// header says whether a line belongs to git's headers of a file.
-func header(line string) bool {
-	return slices.ContainsFunc([]string{"diff ", "index ", "--- ", "+++ ", "new file ", "deleted file "}, func(prefix string) bool {
-		return strings.HasPrefix(line, prefix)
-	})
-}
+var (
+	headline = regexp.MustCompile(`^diff --git a/step\d/(\S+) b/`)
+	hunk     = regexp.MustCompile(`^@@ .* @@`)
+)
 
 func run(t *testing.T, dir string, env []string, args ...string) {
 	t.Helper()
