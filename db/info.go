@@ -11,18 +11,30 @@ var QueryInfo = []txn.QueryInfo{
 	{
 		Name: "AddActivity", Command: "one", Kind: txn.WriteQuery,
 		Writes: []string{"activity_log"},
+		Implied: []txn.QueryLock{
+			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
 	},
 	{
 		Name: "CreateAccount", Command: "one", Kind: txn.WriteQuery,
 		Writes: []string{"accounts"},
+		Implied: []txn.QueryLock{
+			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
 	},
 	{
 		Name: "CreateProfile", Command: "one", Kind: txn.WriteQuery,
 		Writes: []string{"profiles"},
+		Implied: []txn.QueryLock{
+			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
 	},
 	{
 		Name: "CreateSettings", Command: "one", Kind: txn.WriteQuery,
 		Writes: []string{"settings"},
+		Implied: []txn.QueryLock{
+			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
 	},
 	{
 		Name: "CreateUser", Command: "one", Kind: txn.WriteQuery,
@@ -31,6 +43,10 @@ var QueryInfo = []txn.QueryInfo{
 	{
 		Name: "CreateWelcomeBonus", Command: "one", Kind: txn.WriteQuery,
 		Writes: []string{"welcome_bonuses"},
+		Implied: []txn.QueryLock{
+			{Table: "transfers", Strength: "FOR KEY SHARE"},
+			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
 	},
 	{
 		Name: "FindTransferByKey", Command: "one", Kind: txn.ReadQuery,
@@ -149,17 +165,28 @@ var QueryInfo = []txn.QueryInfo{
 	{
 		Name: "RecordTransfer", Command: "one", Kind: txn.WriteQuery,
 		Writes: []string{"accounts", "ledger_entries", "transfers"},
+		Implied: []txn.QueryLock{
+			{Table: "accounts", Strength: "FOR KEY SHARE"},
+			{Table: "accounts", Strength: "FOR NO KEY UPDATE"},
+			{Table: "transfers", Strength: "FOR KEY SHARE"},
+		},
 	},
 	{
 		Name: "SetAccountStatus", Command: "one", Kind: txn.WriteQuery,
 		Writes:     []string{"accounts"},
 		AffectsOne: true,
+		Implied: []txn.QueryLock{
+			{Table: "accounts", Strength: "FOR NO KEY UPDATE"},
+		},
 	},
 	{
 		Name: "SetAccountStatusAtVersion", Command: "one", Kind: txn.WriteQuery,
 		Writes:     []string{"accounts"},
 		AffectsOne: true,
 		Optimistic: "version",
+		Implied: []txn.QueryLock{
+			{Table: "accounts", Strength: "FOR NO KEY UPDATE"},
+		},
 	},
 	{
 		Name: "SumEntries", Command: "one", Kind: txn.ReadQuery,

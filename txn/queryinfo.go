@@ -10,10 +10,14 @@ type QueryInfo struct {
 
 	// Tables and views, in order of their names, those outside of public with their schema. A
 	// table that is locked is not among those read. What a view, a trigger, a rule or a foreign
-	// key leads to is not known.
+	// key leads to is not known, but for what Implied says of references.
 	Reads  []string
 	Writes []string
 	Locks  []QueryLock
+
+	// Implied are the row locks that no lock clause asks for: those of the rows that the
+	// statement updates or deletes, and of the rows that new ones refer to by foreign keys.
+	Implied []QueryLock
 
 	AffectsOne bool   // it changes exactly one row, or fails with a *StaleError, ErrNotFound or *AffectedError
 	Optimistic string // the version column by which it does, or ""
@@ -31,7 +35,7 @@ const (
 	LockQuery  QueryKind = "lock"  // needs a read-write transaction that goes on after it
 )
 
-// A QueryLock is a lock that a query takes by a lock clause or by LOCK TABLE.
+// A QueryLock is a lock that a query takes: by a lock clause, by LOCK TABLE, or by changing rows.
 type QueryLock struct {
 	Table    string
 	Strength string // "FOR NO KEY UPDATE", of rows; "SHARE ROW EXCLUSIVE", of the table

@@ -30,16 +30,23 @@ func (w *writer) info(f *file) {
 				f.printf("Optimistic: %q,\n", g.Version)
 			}
 		}
-		if len(facts.Locks) > 0 {
-			f.printf("Locks: []txn.QueryLock{\n")
-			for _, l := range facts.Locks {
-				f.printf("{%s},\n", keyed([][2]string{{"Table", l.Table}, {"Strength", l.Strength}, {"Wait", l.Wait}, {"Order", l.Order}}))
-			}
-			f.printf("},\n")
-		}
+		f.locks("Locks", facts.Locks)
+		f.locks("Implied", facts.Implied)
 		f.printf("},\n")
 	}
 	f.printf("}\n")
+}
+
+// locks writes a field that lists locks, if there are any.
+func (f *file) locks(field string, locks []query.TableLock) {
+	if len(locks) == 0 {
+		return
+	}
+	f.printf("%s: []txn.QueryLock{\n", field)
+	for _, l := range locks {
+		f.printf("{%s},\n", keyed([][2]string{{"Table", l.Table}, {"Strength", l.Strength}, {"Wait", l.Wait}, {"Order", l.Order}}))
+	}
+	f.printf("},\n")
 }
 
 // keyed are the fields that are not empty, as in a literal.

@@ -237,6 +237,13 @@ func (b *block) generate(ctx context.Context, j job, r *result) error {
 	for _, s := range statements {
 		facts[s.Name].Guard = s.Guard
 	}
+	locking, err := b.locks(source)
+	if err != nil {
+		return err
+	}
+	for _, q := range locking.Queries {
+		facts[q.Name].Implied = query.Implied(q.Touches)
+	}
 	files, err := facade.Write(source, facts, facade.Options{
 		Version: j.Version,
 		Package: path.Base(b.Facade),
@@ -253,9 +260,8 @@ func (b *block) generate(ctx context.Context, j job, r *result) error {
 		}
 	}
 	r.Warnings = append(r.Warnings, found...)
-	locking, err := b.locks(source)
 	r.Locks = append(r.Locks, locking)
-	return err
+	return nil
 }
 
 // locks are what the queries lock, in the order of their names.

@@ -32,6 +32,9 @@ type Facts struct {
 	Calls   []string // functions that write or are not built in
 	Because []string // why the class is Lock, where no lock clause says so
 	Guard   *Guard   // if exactly one row is to be changed
+
+	// Implied are the row locks that no clause asks for: see Implied.
+	Implied []TableLock
 }
 
 // A TableLock is a lock clause or a LOCK TABLE, on one table.

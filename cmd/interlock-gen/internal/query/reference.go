@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -103,6 +104,23 @@ func (c *Catalog) referred(table string, sets []string, one bool) (all []Touch) 
 		}
 		all = append(all, Touch{Table: r.to, By: "REFERENCE", Strength: "FOR KEY SHARE", One: one})
 	}
+	return all
+}
+
+// Implied are the row locks among the touches that no clause asks for: those of changes, and
+// of the rows that new ones refer to. Each is there once, in the order of the tables' names.
+func Implied(touches []Touch) (all []TableLock) {
+	for _, t := range touches {
+		l := TableLock{Table: t.Table, Strength: t.Strength}
+		switch {
+		case t.By == "SELECT", t.By == "LOCK TABLE", t.By == "CALL", slices.Contains(all, l):
+			continue
+		}
+		all = append(all, l)
+	}
+	slices.SortFunc(all, func(a, b TableLock) int {
+		return cmp.Or(strings.Compare(a.Table, b.Table), strings.Compare(a.Strength, b.Strength))
+	})
 	return all
 }
 

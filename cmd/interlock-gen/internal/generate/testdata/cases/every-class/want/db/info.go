@@ -11,15 +11,24 @@ var QueryInfo = []txn.QueryInfo{
 	{
 		Name: "AddBalance", Command: "execrows", Kind: txn.WriteQuery,
 		Writes: []string{"accounts"},
+		Implied: []txn.QueryLock{
+			{Table: "accounts", Strength: "FOR NO KEY UPDATE"},
+		},
 	},
 	{
 		Name: "AddNote", Command: "exec", Kind: txn.WriteQuery,
 		Writes: []string{"audit"},
+		Implied: []txn.QueryLock{
+			{Table: "accounts", Strength: "FOR KEY SHARE"},
+		},
 	},
 	{
 		Name: "AppendAudits", Command: "batchexec", Kind: txn.LockQuery,
 		Writes:  []string{"audit"},
 		Reasons: []string{"the statements of a batch are committed together, or none is"},
+		Implied: []txn.QueryLock{
+			{Table: "accounts", Strength: "FOR KEY SHARE"},
+		},
 	},
 	{
 		Name: "AuditAll", Command: "one", Kind: txn.LockQuery,
@@ -29,6 +38,9 @@ var QueryInfo = []txn.QueryInfo{
 	{
 		Name: "CopyAudit", Command: "copyfrom", Kind: txn.WriteQuery,
 		Writes: []string{"audit"},
+		Implied: []txn.QueryLock{
+			{Table: "accounts", Strength: "FOR KEY SHARE"},
+		},
 	},
 	{
 		Name: "CreateAccount", Command: "one", Kind: txn.WriteQuery,
@@ -37,6 +49,9 @@ var QueryInfo = []txn.QueryInfo{
 	{
 		Name: "ForgetNotes", Command: "execresult", Kind: txn.WriteQuery,
 		Writes: []string{"audit"},
+		Implied: []txn.QueryLock{
+			{Table: "audit", Strength: "FOR UPDATE"},
+		},
 	},
 	{
 		Name: "GetAccount", Command: "one", Kind: txn.ReadQuery,

@@ -22,12 +22,18 @@ var QueryInfo = []txn.QueryInfo{
 		Writes:     []string{"secrets"},
 		AffectsOne: true,
 		Optimistic: "version",
+		Implied: []txn.QueryLock{
+			{Table: "secrets", Strength: "FOR NO KEY UPDATE"},
+		},
 	},
 	{
 		Name: "DropDoc", Command: "exec", Kind: txn.WriteQuery,
 		Writes:     []string{"docs"},
 		AffectsOne: true,
 		Optimistic: "version",
+		Implied: []txn.QueryLock{
+			{Table: "docs", Strength: "FOR UPDATE"},
+		},
 	},
 	{
 		Name: "GetDoc", Command: "one", Kind: txn.ReadQuery,
@@ -38,38 +44,59 @@ var QueryInfo = []txn.QueryInfo{
 		Writes:     []string{"docs"},
 		AffectsOne: true,
 		Optimistic: "version",
+		Implied: []txn.QueryLock{
+			{Table: "docs", Strength: "FOR NO KEY UPDATE"},
+		},
 	},
 	{
 		Name: "RenameDocCounted", Command: "execrows", Kind: txn.WriteQuery,
 		Writes:     []string{"docs"},
 		AffectsOne: true,
 		Optimistic: "version",
+		Implied: []txn.QueryLock{
+			{Table: "docs", Strength: "FOR NO KEY UPDATE"},
+		},
 	},
 	{
 		Name: "RenameDocReturning", Command: "one", Kind: txn.WriteQuery,
 		Writes:     []string{"docs"},
 		AffectsOne: true,
 		Optimistic: "version",
+		Implied: []txn.QueryLock{
+			{Table: "docs", Strength: "FOR NO KEY UPDATE"},
+		},
 	},
 	{
 		Name: "RenameOnShelf", Command: "exec", Kind: txn.WriteQuery,
 		Writes:     []string{"shelf_a"},
 		AffectsOne: true,
+		Implied: []txn.QueryLock{
+			{Table: "shelf_a", Strength: "FOR NO KEY UPDATE"},
+		},
 	},
 	{
 		Name: "RenamePart", Command: "exec", Kind: txn.WriteQuery,
 		Writes:     []string{"parts"},
 		AffectsOne: true,
 		Optimistic: "version",
+		Implied: []txn.QueryLock{
+			{Table: "parts", Strength: "FOR NO KEY UPDATE"},
+		},
 	},
 	{
 		Name: "TouchDocs", Command: "execrows", Kind: txn.WriteQuery,
 		Writes:     []string{"docs"},
 		AffectsOne: true,
+		Implied: []txn.QueryLock{
+			{Table: "docs", Strength: "FOR NO KEY UPDATE"},
+		},
 	},
 	{
 		Name: "TouchDocsReturning", Command: "one", Kind: txn.WriteQuery,
 		Writes:     []string{"docs"},
 		AffectsOne: true,
+		Implied: []txn.QueryLock{
+			{Table: "docs", Strength: "FOR NO KEY UPDATE"},
+		},
 	},
 }

@@ -24,11 +24,17 @@ var QueryInfo = []txn.QueryInfo{
 		Name: "RemoveItem", Command: "execrows", Kind: txn.WriteQuery,
 		Writes:     []string{"items"},
 		AffectsOne: true,
+		Implied: []txn.QueryLock{
+			{Table: "items", Strength: "FOR UPDATE"},
+		},
 	},
 	{
 		Name: "RenameItem", Command: "one", Kind: txn.WriteQuery,
 		Writes:     []string{"items"},
 		AffectsOne: true,
 		Optimistic: "version",
+		Implied: []txn.QueryLock{
+			{Table: "items", Strength: "FOR NO KEY UPDATE"},
+		},
 	},
 }
