@@ -19,6 +19,7 @@ type step struct {
 	sql    string
 	args   []any
 	label  string  // of a queued statement's function
+	depth  int     // of the savepoint that it was queued in
 	answer *answer // of a queued statement
 }
 
@@ -246,7 +247,7 @@ func (t *transaction) settle(s *step, a answers) error {
 	switch s.kind {
 	case stepQueued:
 		err := s.answer.read(a, t.conn)
-		t.ran(s.label, s.sql, true, t.flown, s.answer.rows, err)
+		t.ranQueued(s, err)
 		return err
 	case stepXID:
 		return t.readXID(a, 0)

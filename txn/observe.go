@@ -15,8 +15,8 @@ type Observer interface {
 	Observe(ctx context.Context, e Event)
 }
 
-// An Event is what an Observer is told: a BeginEvent, StatementEvent, SavepointEvent,
-// CommitEvent, RollbackEvent, RetryEvent, HookEvent, ResolutionEvent or WarningEvent. More
+// An Event is what an Observer is told: a BeginEvent, QueuedEvent, StatementEvent,
+// SavepointEvent, CommitEvent, RollbackEvent, RetryEvent, HookEvent, ResolutionEvent or WarningEvent. More
 // types may come; ignore those that are not known.
 type Event interface {
 	// Transaction says which attempt at which transaction the event belongs to.
@@ -36,11 +36,21 @@ type Info struct {
 func (i Info) Transaction() Info { return i }
 
 // A BeginEvent tells that BEGIN was answered. That was with the first statement that needs
-// an answer; a function that sends nothing has no event but its CommitEvent or RollbackEvent.
+// an answer; a function that sends nothing has no event but its CommitEvent or RollbackEvent,
+// and QueuedEvents of what it queued in vain.
 type BeginEvent struct {
 	Info
 	Isolation Isolation
 	Wait      time.Duration // for a connection
+}
+
+// A QueuedEvent tells that a statement of the caller's waits for a flush, in the goroutine
+// that queued it. Those of a transaction are executed in the order in which they were queued;
+// each then has its StatementEvent. One that never is executed has none.
+type QueuedEvent struct {
+	Info
+	Query string // as in StatementEvent
+	Depth int    // likewise
 }
 
 // A StatementEvent tells of a statement of the caller's.
@@ -48,6 +58,7 @@ type StatementEvent struct {
 	Info
 	Query    string        // its name or beginning, of a batch its first statement's; arguments never appear
 	Queued   bool          // it waited for the flush of another, or of COMMIT
+	Depth    int           // of the savepoint that it was given in, 0 outside of savepoints
 	Duration time.Duration // until the last row was read; of a queued one: of its flush
 	Rows     int64         // changed or returned; of a batch 0
 	Err      error
@@ -56,7 +67,7 @@ type StatementEvent struct {
 // A SavepointEvent tells that a savepoint was left.
 type SavepointEvent struct {
 	Info
-	Depth int
+	Depth int   // 1 for an outermost one
 	Err   error // why it was undone; nil if it was released
 }
 
@@ -199,10 +210,18 @@ func (t *transaction) tellRolledBack(err error, used Usage, retry bool, delay ti
 }
 
 // ran counts a statement of the caller's that has ended, and tells of it.
-func (t *transaction) ran(label, sql string, queued bool, since time.Time, rows int64, err error) {
+func (t *transaction) ran(label, sql string, since time.Time, rows int64, err error) {
 	t.used.Statements++
 	if t.observed() {
-		t.tell(StatementEvent{t.info(label), queryName(sql), queued, time.Since(since), rows, err})
+		t.tell(StatementEvent{t.info(label), queryName(sql), false, len(t.inner), time.Since(since), rows, err})
+	}
+}
+
+// ranQueued is ran for a queued statement.
+func (t *transaction) ranQueued(s *step, err error) {
+	t.used.Statements++
+	if t.observed() {
+		t.tell(StatementEvent{t.info(s.label), queryName(s.sql), true, s.depth, time.Since(t.flown), s.answer.rows, err})
 	}
 }
 

@@ -18,7 +18,7 @@ func TestUnobserved(t *testing.T) {
 	require.Zero(t, tr.usage().Duration)
 	require.Nil(t, tr.warning)
 	allocated := testing.AllocsPerRun(100, func() {
-		tr.ran("", "select 1", false, tr.now(), 0, nil)
+		tr.ran("", "select 1", tr.now(), 0, nil)
 		tr.tellCommitted()
 		tr.tellRolledBack(nil, tr.usage(), false, 0)
 	})

@@ -56,8 +56,10 @@ func line(e txn.Event) string {
 	switch e := e.(type) {
 	case txn.BeginEvent:
 		return head + "begin " + e.Isolation.String()
+	case txn.QueuedEvent:
+		return head + fmt.Sprintf("queue %q", e.Query) + within(e.Depth)
 	case txn.StatementEvent:
-		text := fmt.Sprintf("%q rows=%d", e.Query, e.Rows)
+		text := fmt.Sprintf("%q rows=%d", e.Query, e.Rows) + within(e.Depth)
 		if e.Queued {
 			text += " queued"
 		}
@@ -89,6 +91,13 @@ func line(e txn.Event) string {
 		return head + "warning: " + string(e.Warning)
 	}
 	return head + fmt.Sprintf("%T", e)
+}
+
+func within(depth int) string {
+	if depth == 0 {
+		return ""
+	}
+	return fmt.Sprint(" in ", depth)
 }
 
 func failure(err error) string {
@@ -155,9 +164,12 @@ func TestEventsOfATransaction(t *testing.T) {
 	}
 	for n := range ids {
 		require.Equal(t, ids[0], ids[n], "one call, one id")
-		require.NotZero(t, pids[n], "known from BEGIN to the last hook")
+		if n > 0 {
+			require.NotZero(t, pids[n], "known from BEGIN to the last hook")
+		}
 	}
 	require.Equal(t, []string{
+		`x#1 queue "insert into notes (body) values ('undone')"`,
 		`x#1 begin repeatable read`,
 		`x#1 "insert into notes (body) values ('undone')" rows=1 queued`,
 		`x#1 "select fail($1)" rows=0 failed=40001`,
@@ -165,15 +177,17 @@ func TestEventsOfATransaction(t *testing.T) {
 		`x#1 retry failed=40001`,
 		`x#2 begin repeatable read`,
 		`x#2 "insert into notes (body) values ($1)" rows=1`,
-		`x#2 "AddNote" rows=3 queued`,
-		`x#2 "insert into notes (body) values ($1)" rows=1`,
+		`x#2 queue "AddNote" in 1`,
+		`x#2 "AddNote" rows=3 in 1 queued`,
+		`x#2 "insert into notes (body) values ($1)" rows=1 in 2`,
 		`x#2 savepoint 2`,
 		`x#2 savepoint 1`,
-		`x#2 "insert into notes (body) values ($1)" rows=0 failed=23505`,
+		`x#2 "insert into notes (body) values ($1)" rows=0 in 1 failed=23505`,
 		`x#2 savepoint 1 failed=23505`,
 		`x/read#2 "select id from accounts order by id" rows=4`,
 		`x#2 "select 1" rows=0`,
 		`x#2 "copy into \"notes\"" rows=2`,
+		`x#2 queue "update accounts set version = version + 1"`,
 		`x#2 "update accounts set version = version + 1" rows=4 queued`,
 		// first, AddNote with inner, the undone one, its ROLLBACK TO, read, batch, copy, COMMIT
 		`x#2 commit statements=8 round_trips=8 savepoints=3`,
@@ -211,6 +225,7 @@ func TestEventsOfAQueuedTransaction(t *testing.T) {
 	require.Positive(t, e.Commit)
 	require.LessOrEqual(t, e.Commit, e.Duration)
 	require.Equal(t, []string{
+		`x#1 queue "insert into notes (body) values ('a'), ('b')"`,
 		"x#1 begin read committed",
 		`x#1 "insert into notes (body) values ('a'), ('b')" rows=2 queued`,
 		"x#1 commit statements=1 round_trips=1 savepoints=0",

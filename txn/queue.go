@@ -159,7 +159,10 @@ func (s *scope) enqueue(sql string, args []any, w *answer) (err error) {
 	}
 	t.align()
 	t.noteSetting(sql)
-	t.ahead = append(t.ahead, step{kind: stepQueued, sql: sql, args: args, label: s.label, answer: w})
+	t.ahead = append(t.ahead, step{kind: stepQueued, sql: sql, args: args, label: s.label, depth: s.depth, answer: w})
+	if t.observed() {
+		t.tell(QueuedEvent{t.info(s.label), queryName(sql), s.depth})
+	}
 	return nil
 }
 

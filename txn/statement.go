@@ -105,7 +105,7 @@ func (s *scope) exec(ctx context.Context, sql string, args ...any) (tag pgconn.C
 	}
 	defer t.leave()
 	since := t.now()
-	defer func() { t.ran(s.label, sql, false, since, tag.RowsAffected(), err) }()
+	defer func() { t.ran(s.label, sql, since, tag.RowsAffected(), err) }()
 	single := alone(sql, args)
 	if single {
 		if err := t.flush(ctx); err != nil {
@@ -139,7 +139,7 @@ func (s *scope) query(ctx context.Context, sql string, args ...any) (_ pgx.Rows,
 	since := t.now()
 	defer func() {
 		if err != nil {
-			t.ran(s.label, sql, false, since, 0, err)
+			t.ran(s.label, sql, since, 0, err)
 		}
 	}()
 	single := alone(sql, args)
@@ -247,7 +247,7 @@ func (t *transaction) finishResults(r results, label, sql string, since time.Tim
 	} else {
 		err = t.landed(sql, a, behind, err)
 	}
-	t.ran(label, sql, false, since, rows, err)
+	t.ran(label, sql, since, rows, err)
 	return err
 }
 
@@ -267,6 +267,6 @@ func (s *scope) copyFrom(ctx context.Context, table pgx.Identifier, columns []st
 	n, err := t.conn.CopyFrom(ctx, table, columns, src)
 	what := "copy into " + table.Sanitize()
 	err = t.after(what, err)
-	t.ran(s.label, what, false, since, n, err)
+	t.ran(s.label, what, since, n, err)
 	return n, err
 }
