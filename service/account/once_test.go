@@ -26,7 +26,7 @@ func (b *books) at(level txn.Isolation) *txn.DB {
 	if level == txn.ReadCommitted {
 		opts.MaxAttempts = 1
 	}
-	return txn.New(b.db.Pool(), txn.Config{Options: opts})
+	return txn.New(b.db.Pool(), watched(txn.Config{Options: opts}))
 }
 
 // A request without a name that is sent twice is two requests.
@@ -157,7 +157,7 @@ func TestKilledWhileWaiting(t *testing.T) {
 func (b *books) lossy(t *testing.T) (*txn.DB, *faultproxy.Proxy) {
 	t.Helper()
 	proxy := txntest.NewProxy(t, b.AppURL())
-	d, err := txn.Open(t.Context(), proxy.URL(), txn.Config{ResolveCommits: txn.ResolveNever})
+	d, err := txn.Open(t.Context(), proxy.URL(), watched(txn.Config{ResolveCommits: txn.ResolveNever}))
 	require.NoError(t, err)
 	t.Cleanup(d.Close)
 	return d, proxy

@@ -19,7 +19,7 @@ import (
 func TestRoundTrips(t *testing.T) {
 	b := setup(t, txn.Config{})
 	proxy := txntest.NewProxy(t, b.AppURL())
-	d, err := txn.Open(t.Context(), proxy.URL()+"&pool_max_conns=1", txn.Config{})
+	d, err := txn.Open(t.Context(), proxy.URL()+"&pool_max_conns=1", watched(txn.Config{}))
 	require.NoError(t, err)
 	t.Cleanup(d.Close)
 	from, to := b.customer(t, 1000), b.customer(t, 1000)
@@ -79,7 +79,7 @@ func TestAnswerLostWithCommit(t *testing.T) {
 	b := setup(t, txn.Config{})
 	for _, level := range isolations {
 		proxy := txntest.NewProxy(t, b.AppURL())
-		d, err := txn.Open(t.Context(), proxy.URL(), txn.Config{Options: txn.Options{Isolation: level}})
+		d, err := txn.Open(t.Context(), proxy.URL(), watched(txn.Config{Options: txn.Options{Isolation: level}}))
 		require.NoError(t, err)
 		t.Cleanup(d.Close)
 		from, to := b.customer(t, 1000), b.customer(t, 1000)

@@ -3,6 +3,7 @@ package account_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,12 +14,33 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/interlock-go/interlock/db"
 	"github.com/interlock-go/interlock/db/money"
 	"github.com/interlock-go/interlock/internal/testschema"
 	"github.com/interlock-go/interlock/service/account"
 	"github.com/interlock-go/interlock/txn"
 	"github.com/interlock-go/interlock/txn/txntest"
 )
+
+// lockOrder watches the transactions of all tests.
+var lockOrder = txntest.NewLockOrder(db.QueryInfo)
+
+func TestMain(m *testing.M) {
+	lockOrder.Allow("LockAccounts", "LockAccounts",
+		"transfers that a caller puts together lock in the order of the calls; one that deadlocks runs again")
+	code := m.Run()
+	if err := lockOrder.Err(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// watched is the configuration with lockOrder.
+func watched(cfg txn.Config) txn.Config {
+	cfg.Observers = append(cfg.Observers, lockOrder)
+	return cfg
+}
 
 // books are a database of the test's own. Its invariants are checked at the test's end.
 type books struct {
@@ -32,7 +54,7 @@ func setup(t *testing.T, cfg txn.Config) *books {
 	t.Helper()
 	t.Parallel()
 	database := testschema.NewDatabase(t)
-	return &books{Database: database, db: txn.New(database.Pool(t, txn.ConfigurePool), cfg), admin: database.Admin(t)}
+	return &books{Database: database, db: txn.New(database.Pool(t, txn.ConfigurePool), watched(cfg)), admin: database.Admin(t)}
 }
 
 // customer signs somebody up and brings the account to a balance.

@@ -43,6 +43,11 @@
 // A [Barrier] brings goroutines to one point, and [WaitBlocked] returns when a session waits
 // for another's lock. Neither waits for ever.
 //
+// # Orders of locks
+//
+// A [LockOrder] watches the transactions of a whole test run, and finds those that could
+// deadlock, though they never met: two that take the same locks in different orders.
+//
 // # Round trips and faults
 //
 // [NewProxy] puts a proxy in front of the database, which counts what passes, makes it take
