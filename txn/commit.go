@@ -102,7 +102,7 @@ func (t *transaction) voided() error {
 // unanswered tells queued statements whose answers were lost what became of them.
 func (t *transaction) unanswered(err error) {
 	if err == nil {
-		err = errAnswerLost
+		err = ErrAnswerLost
 	}
 	for i := range t.ahead {
 		if a := t.ahead[i].answer; a != nil && !a.done && a.err == nil {

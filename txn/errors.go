@@ -112,8 +112,10 @@ func (e *QueuedError) Unwrap() error { return e.Err }
 // errQueuedAlone: of several statements in one text the answers could not be told apart.
 var errQueuedAlone = errors.New("txn: a text with several statements, or with options of pgx, cannot be queued: use Exec")
 
-// errAnswerLost: the statement was executed and committed, and what it answered is not known.
-var errAnswerLost = errors.New("txn: committed, but the statement's answer was lost")
+// ErrAnswerLost is returned by Pending.Value when the connection broke before the statement's
+// answer came, and the transaction was found to be committed: the call that began it returned
+// nil. What the statement answered can only be found by what it wrote.
+var ErrAnswerLost = errors.New("txn: committed, but the statement's answer was lost")
 
 // A StaleError is returned when an optimistic update met another version than the caller
 // had read. errors.Is(err, ErrStale) is true.

@@ -48,7 +48,8 @@ type Pending[T any] struct {
 
 // Value returns the answer, once the statement was flushed; before, the error is
 // ErrPending. If the statement failed, it is the *QueuedError that the flush returned too;
-// if it was never executed, because something before it failed, ErrRollbackOnly.
+// if it was never executed, because something before it failed, ErrRollbackOnly; and if its
+// answer was lost with that to COMMIT, ErrAnswerLost, although it is committed.
 func (p *Pending[T]) Value() (T, error) {
 	switch {
 	case p.answer.err != nil:

@@ -558,6 +558,7 @@ func TestQueuedAnswerLostWithCommit(t *testing.T) {
 			answer, ok := errors.AsType[*txn.QueuedError](err)
 			require.True(t, ok, "%v", err)
 			require.Equal(t, "update accounts set balance = 0 where id = 1", answer.Query)
+			require.Equal(t, committed, errors.Is(err, txn.ErrAnswerLost), "%v", err)
 			require.Equal(t, !committed, txn.IsRetryable(err), "%v", err)
 			require.Equal(t, committed, len(f.notes(t)) == 1)
 			f.empty(t)
