@@ -43,7 +43,7 @@ func (c *classifier) lockClause(sel, clause node, in scope) {
 	for _, v := range list(clause, "lockedRels") {
 		only = append(only, text(child(v.(node), "RangeVar"), "relname"))
 	}
-	strength, wait, order := strengths[text(clause, "strength")], waits[text(clause, "waitPolicy")], stated(list(sel, "sortClause"))
+	strength, wait, order := strengths[text(clause, "strength")], waits[text(clause, "waitPolicy")], stated(list(sel, "sortClause"), list(sel, "targetList"))
 	for _, item := range items {
 		if only != nil && !slices.Contains(only, item.name) {
 			continue
@@ -57,8 +57,9 @@ func (c *classifier) lockClause(sel, clause node, in scope) {
 	}
 }
 
-// stated is an ORDER BY of nothing but columns.
-func stated(sort []any) string {
+// stated is an ORDER BY of nothing but columns. What bears the name of a column in the answer,
+// and is something else, comes before the column.
+func stated(sort, targets []any) string {
 	var keys []string
 	for _, v := range sort {
 		by := child(v.(node), "SortBy")
@@ -67,12 +68,21 @@ func stated(sort []any) string {
 			return ""
 		}
 		key := strings.Join(column, ".")
+		if slices.ContainsFunc(targets, func(v any) bool { return hides(child(v.(node), "ResTarget"), key) }) {
+			return ""
+		}
 		if text(by, "sortby_dir") == "SORTBY_DESC" {
 			key += " DESC"
 		}
 		keys = append(keys, key)
 	}
 	return strings.Join(keys, ", ")
+}
+
+// hides reports whether an ORDER BY key that looks like a column is an expression of the answer.
+func hides(target node, key string) bool {
+	value := words(list(child(target, "val", "ColumnRef"), "fields"))
+	return text(target, "name") == key && (len(value) == 0 || value[len(value)-1] != key)
 }
 
 // A fromItem is what a lock clause can name, and the tables that it then locks.
