@@ -13,6 +13,8 @@ import (
 // sends it with that: it costs no round trip of its own. Statements are executed in the
 // order in which they were given. Queue itself sends nothing, so it needs no context, and may
 // be called while rows are open; it is the one that brings the flush whose context counts.
+// Arguments are encoded when they are sent: until then, do not change what they refer to,
+// such as the elements of a slice.
 //
 // If the statement fails, the call that flushed it returns a *QueuedError, and the
 // transaction can only be rolled back; behind a failed one nothing is executed, COMMIT

@@ -437,6 +437,32 @@ func TestRowSecurity(t *testing.T) {
 	}
 }
 
+// A row that has the version asked for may be passed by all the same, which the two errors
+// cannot say.
+func TestPassedBy(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	e.exec(t, `
+		create function pass_by() returns trigger language plpgsql as $$ begin return null; end $$;
+		create trigger pass_by before update on docs for each row execute function pass_by();
+		create policy seen on secrets for select using (true);
+		insert into docs (id, title) values (1, 'old');
+		insert into secrets (id, tenant, body) values (2, 'bob', 'old')`)
+	d := txn.New(e.db.Pool(), txn.Config{Options: txn.Options{Settings: map[string]string{"app.tenant": "ada"}}})
+	for _, form := range forms {
+		for _, command := range []string{"exec", "execrows", "one"} {
+			requireOnly(t, txn.ErrStale, form.run(t.Context(), e.db, txn.Options{}, optimistic(1)[command]), form.name+", "+command)
+		}
+		p := db.ChangeSecretParams{Body: "new", ID: 2, Version: 1}
+		err := form.run(t.Context(), d, txn.Options{}, call{
+			func(ctx context.Context, q db.WriteQuerier) error { return q.ChangeSecret(ctx, p) },
+			func(q *db.QueuedQueries) { q.ChangeSecret(p) },
+		})
+		require.Equal(t, form.name == "immediate", errors.Is(err, txn.ErrStale), "%s: %v", form.name, err)
+		require.Equal(t, form.name != "immediate", errors.Is(err, txn.ErrNotFound), "%s: %v", form.name, err)
+	}
+}
+
 func requireStaleThenGone(t *testing.T, stale, gone error, name string) {
 	t.Helper()
 	require.ErrorIs(t, stale, txn.ErrStale, name)
