@@ -10,10 +10,12 @@ import (
 // A Catalog holds what a parse tree does not say: what functions and operators may do, and
 // what views stand for.
 type Catalog struct {
-	functions map[string][]function // by unqualified name
-	operators map[string]bool       // those whose function is volatile
-	views     map[string][]*view    // of the application, by unqualified name
-	tables    map[string]*table     // of the application, as relation calls them
+	functions  map[string][]function // by unqualified name
+	operators  map[string]bool       // those whose function is volatile
+	attributes map[string]bool       // volatile functions that can be called as row.name
+	casts      map[string]bool       // types of the application to which a volatile function casts
+	views      map[string][]*view    // of the application, by unqualified name
+	tables     map[string]*table     // of the application, as relation calls them
 }
 
 type function struct {
@@ -34,10 +36,12 @@ type view struct {
 // LoadCatalog reads the catalog of a database in which the schema has been applied.
 func LoadCatalog(ctx context.Context, conn *pgx.Conn) (*Catalog, error) {
 	c := &Catalog{
-		functions: map[string][]function{},
-		operators: map[string]bool{},
-		views:     map[string][]*view{},
-		tables:    map[string]*table{},
+		functions:  map[string][]function{},
+		operators:  map[string]bool{},
+		attributes: map[string]bool{},
+		casts:      map[string]bool{},
+		views:      map[string][]*view{},
+		tables:     map[string]*table{},
 	}
 	var (
 		name, schema, definition string
@@ -58,16 +62,34 @@ func LoadCatalog(ctx context.Context, conn *pgx.Conn) (*Catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read functions: %w", err)
 	}
-	rows, _ = conn.Query(ctx, `
-		SELECT DISTINCT o.oprname
-		FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
-		WHERE p.provolatile = 'v'`)
-	_, err = pgx.ForEachRow(rows, []any{&name}, func() error {
-		c.operators[name] = true
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read operators: %w", err)
+	for _, hidden := range []struct {
+		what  string
+		names map[string]bool
+		sql   string
+	}{
+		{"operators", c.operators, `
+			SELECT DISTINCT o.oprname
+			FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
+			WHERE p.provolatile = 'v'`},
+		{"functions of rows", c.attributes, `
+			SELECT DISTINCT p.proname
+			FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0]
+			WHERE p.provolatile = 'v' AND p.pronamespace <> 'pg_catalog'::regnamespace
+				AND t.typtype IN ('c', 'd', 'p') AND p.pronargs - p.pronargdefaults <= 1`},
+		{"casts", c.casts, `
+			SELECT DISTINCT t.typname
+			FROM pg_catalog.pg_cast k JOIN pg_catalog.pg_proc p ON p.oid = k.castfunc
+			JOIN pg_catalog.pg_type t ON t.oid = k.casttarget
+			WHERE p.provolatile = 'v' AND t.typnamespace <> 'pg_catalog'::regnamespace`},
+	} {
+		rows, _ = conn.Query(ctx, hidden.sql)
+		_, err = pgx.ForEachRow(rows, []any{&name}, func() error {
+			hidden.names[name] = true
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", hidden.what, err)
+		}
 	}
 	rows, _ = conn.Query(ctx, `
 		SELECT viewname, schemaname, definition FROM pg_catalog.pg_views

@@ -255,6 +255,19 @@ func (c *classifier) kind(kind string, n node, in scope) {
 		c.operator(list(n, "operName"))
 	case "SortBy":
 		c.operator(list(n, "useOp"))
+	case "ColumnRef":
+		if fields := words(list(n, "fields")); len(fields) > 1 {
+			c.attribute(fields[len(fields)-1])
+		}
+	case "A_Indirection":
+		for _, field := range words(list(n, "indirection")) {
+			c.attribute(field)
+		}
+	case "TypeCast":
+		name := words(list(child(n, "typeName"), "names"))
+		if len(name) > 0 && c.catalog.casts[name[len(name)-1]] && !c.trusting {
+			c.needTransaction("a function that casts to %s is declared VOLATILE", name[len(name)-1])
+		}
 	default:
 		if !known[kind] {
 			c.needTransaction("what %s does is not known", kind)
@@ -281,6 +294,13 @@ func (c *classifier) operator(qualified []any) {
 	name := words(qualified)
 	if len(name) > 0 && c.catalog.operators[name[len(name)-1]] && !c.trusting {
 		c.needTransaction("the function of the operator %s is declared VOLATILE", name[len(name)-1])
+	}
+}
+
+// attribute looks at the name behind a row, which may be that of a function of the row.
+func (c *classifier) attribute(name string) {
+	if c.catalog.attributes[name] && !c.trusting {
+		c.needTransaction("%s may be a function of the row, which is declared VOLATILE", name)
 	}
 }
 

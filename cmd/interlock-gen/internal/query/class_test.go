@@ -24,6 +24,11 @@ const schema = `
 	CREATE PROCEDURE proc(bigint) LANGUAGE sql AS 'SELECT 1';
 	CREATE OPERATOR %%% (FUNCTION = volatile_function, RIGHTARG = bigint);
 	CREATE FUNCTION add(bigint, bigint) RETURNS bigint LANGUAGE sql VOLATILE AS 'SELECT $1 + $2';
+	CREATE FUNCTION closing(users) RETURNS bigint LANGUAGE sql VOLATILE AS 'SELECT $1.id';
+	CREATE FUNCTION shown(users) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT $1.id';
+	CREATE TYPE pair AS (a bigint);
+	CREATE FUNCTION to_pair(bigint) RETURNS pair LANGUAGE sql VOLATILE AS 'SELECT ROW($1)::pair';
+	CREATE CAST (bigint AS pair) WITH FUNCTION to_pair(bigint);
 	CREATE AGGREGATE added(bigint) (SFUNC = add, STYPE = bigint);
 	CREATE OPERATOR <%%> (FUNCTION = volatile_test, LEFTARG = bigint, RIGHTARG = bigint);
 	CREATE VIEW plain_view AS SELECT id FROM accounts;
@@ -98,6 +103,14 @@ var statements = []struct {
 		class: query.Lock, facts: "Locks accounts FOR UPDATE."},
 	{name: "lock in an order by a column that the answer has", sql: "SELECT a.id AS id, -owner_id AS x FROM accounts a ORDER BY id, a.owner_id FOR UPDATE",
 		class: query.Lock, facts: "Locks accounts FOR UPDATE, ordered by id, a.owner_id."},
+	{name: "volatile function as an attribute", sql: "SELECT u.closing FROM users u",
+		class: query.Lock, facts: "Reads users. Needs a transaction: closing may be a function of the row, which is declared VOLATILE."},
+	{name: "volatile function as an attribute of an expression", sql: "SELECT (u).closing FROM users u",
+		class: query.Lock, facts: "Reads users. Needs a transaction: closing may be a function of the row, which is declared VOLATILE."},
+	{name: "stable function as an attribute", sql: "SELECT u.shown, (u).name FROM users u",
+		class: query.Read, facts: "Reads users."},
+	{name: "cast by a volatile function", sql: "SELECT id::pair FROM users",
+		class: query.Lock, facts: "Reads users. Needs a transaction: a function that casts to pair is declared VOLATILE."},
 	{name: "LOCK TABLE", sql: "LOCK TABLE accounts, users IN SHARE ROW EXCLUSIVE MODE NOWAIT",
 		class: query.Lock, facts: "Locks accounts in SHARE ROW EXCLUSIVE mode NOWAIT. Locks users in SHARE ROW EXCLUSIVE mode NOWAIT."},
 	{name: "pg_advisory_xact_lock", sql: "SELECT pg_advisory_xact_lock($1)",
@@ -263,6 +276,8 @@ func TestReads(t *testing.T) {
 			facts: "Reads users. Calls volatile_function()."},
 		{name: "its operator and aggregate", sql: "SELECT %%% added(id) FROM users",
 			facts: "Reads users. Calls added()."},
+		{name: "its attribute and cast", sql: "SELECT u.closing, id::pair FROM users u",
+			facts: "Reads users."},
 		{name: "nothing to declare", sql: "SELECT stable_function(id), random() FROM users",
 			refused: "@reads changes nothing, since all that the statement calls is known to read only: remove it"},
 		{name: "lock clause", sql: "SELECT volatile_function(id) FROM users FOR SHARE",
