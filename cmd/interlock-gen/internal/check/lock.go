@@ -129,10 +129,11 @@ func skipLocked(r *run, s *Statement) {
 }
 
 // lockStrength looks for a change that needs the strongest lock: where the lock serves the
-// statement it stands in, there, and else in all queries.
+// statement it stands in, there, and else in all queries. Where no foreign key refers to the
+// table, the strongest makes nobody wait whom the next one would not.
 func lockStrength(r *run, s *Statement) {
 	for _, t := range s.shape.Touches {
-		if t.By != "SELECT" || t.Strength != "FOR UPDATE" || t.Grouped != "" || changesKey(s, t.Table) {
+		if t.By != "SELECT" || t.Strength != "FOR UPDATE" || t.Grouped != "" || changesKey(s, t.Table) || !r.catalog.Refers(t.Table) {
 			continue
 		}
 		switch {

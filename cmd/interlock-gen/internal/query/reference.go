@@ -41,6 +41,16 @@ func (c *Catalog) loadReferences(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
+// Refers reports whether a foreign key refers to a table.
+func (c *Catalog) Refers(table string) bool {
+	for _, t := range c.tables {
+		if slices.ContainsFunc(t.references, func(r reference) bool { return r.to == table }) {
+			return true
+		}
+	}
+	return false
+}
+
 // Locks are all places in a query of sqlc's where something is locked: rows by lock clauses
 // and changes, the rows that new ones refer to, tables and keys of advisory locks. The
 // arguments are those of Of.

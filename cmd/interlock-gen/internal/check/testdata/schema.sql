@@ -13,6 +13,10 @@ CREATE TABLE accounts (
     version       bigint NOT NULL
 );
 CREATE INDEX ON accounts (user_id);
+CREATE TABLE entries (
+    id         bigint PRIMARY KEY,
+    account_id bigint NOT NULL REFERENCES accounts
+);
 CREATE TABLE posts (
     id        bigint PRIMARY KEY,
     author_id bigint NOT NULL REFERENCES users,
