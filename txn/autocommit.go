@@ -128,6 +128,13 @@ func (a *autocommit) finish(ctx context.Context, conn *pgxpool.Conn, got answers
 // they were: see transaction.unknown.)
 func (a *autocommit) after(ctx context.Context, conn *pgxpool.Conn, err error) error {
 	switch {
+	case err == nil && ctx.Err() != nil && !a.reads:
+		// It may have been cancelled when it was committed already, and waited for standbys.
+		i := inquiry{db: a.db, opts: new(Options)}
+		if err := i.confirmed(context.WithoutCancel(ctx), conn.Conn()); err != nil {
+			return &CommitUnknownError{Why: err.Error(), Err: ctx.Err()}
+		}
+		return nil
 	case err == nil:
 		return nil
 	case !conn.Conn().IsClosed():

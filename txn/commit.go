@@ -165,14 +165,8 @@ func (t *transaction) unknown(err error) error {
 // unconfirmed is what is said of a COMMIT that succeeded although it was cancelled: that ends
 // its wait for standbys, and the server succeeds with a warning.
 func (t *transaction) unconfirmed(cause error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), t.db.cfg.ResolveTimeout)
-	defer cancel()
-	var standbys bool
-	err := t.conn.QueryRow(ctx, "select current_setting('synchronous_standby_names') <> ''").Scan(&standbys)
-	if err == nil && standbys {
-		i := t.inquiry()
-		err = i.confirm(ctx, t.conn)
-	}
+	i := t.inquiry()
+	err := i.confirmed(context.WithoutCancel(t.ctx), t.conn)
 	if err == nil {
 		return nil
 	}

@@ -393,6 +393,19 @@ func (i *inquiry) confirm(ctx context.Context, c *pgx.Conn) error {
 	return nil
 }
 
+// confirmed waits, within ResolveTimeout, for what a COMMIT did not that succeeded although it
+// was cancelled.
+func (i *inquiry) confirmed(ctx context.Context, c *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, i.db.cfg.ResolveTimeout)
+	defer cancel()
+	var standbys bool
+	err := c.QueryRow(ctx, "select current_setting('synchronous_standby_names') <> ''").Scan(&standbys)
+	if err == nil && standbys {
+		err = i.confirm(ctx, c)
+	}
+	return err
+}
+
 // committing runs fn in a transaction, which waits for standbys as the one asked about does, or
 // longer.
 func (i *inquiry) committing(ctx context.Context, c *pgx.Conn, fn func(pgx.Tx) error) error {

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/txn"
+	"github.com/interlock-go/interlock/txn/sqlcbind"
 	"github.com/interlock-go/interlock/txn/txntest/pgserver"
 )
 
@@ -203,4 +204,19 @@ func TestKeyWaitsForAStandby(t *testing.T) {
 	join()
 	require.ErrorIs(t, txn.WithTx(t.Context(), d, opts, works["statement"]), txn.ErrAlreadyCommitted)
 	require.EqualValues(t, 1, f.visible(t))
+}
+
+// A statement that is a transaction of its own is told by the same measure.
+func TestCancelledStatementThatWaitsForAStandby(t *testing.T) {
+	t.Parallel()
+	f, _ := synchronous(t)
+	for name, settings := range map[string]map[string]string{"plain": nil, "with settings": {"app.tenant": "a"}} {
+		d := open(t, f.AppURL(), txn.Config{ResolveTimeout: 3 * time.Second, Options: txn.Options{Settings: settings}})
+		before := f.visible(t)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		_, err := sqlcbind.Autocommit(d).Exec(ctx, withdraw)
+		cancel()
+		require.Equal(t, before+1, f.visible(t), name)
+		requireUnconfirmed(t, err)
+	}
 }
