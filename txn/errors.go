@@ -109,8 +109,8 @@ type QueuedError struct {
 func (e *QueuedError) Error() string { return "txn: queued " + e.Query + ": " + e.Err.Error() }
 func (e *QueuedError) Unwrap() error { return e.Err }
 
-// errQueuedAlone: of several statements in one text the answers could not be told apart.
-var errQueuedAlone = errors.New("txn: a text with several statements, or with options of pgx, cannot be queued: use Exec")
+// errQueuedAlone: see alone.
+var errQueuedAlone = errors.New("txn: several statements in one text, COPY, the name of a prepared statement, and options of pgx cannot be queued: use Exec")
 
 // ErrAnswerLost is returned by Pending.Value when the connection broke before the statement's
 // answer came, and the transaction was found to be committed: the call that began it returned

@@ -71,7 +71,8 @@ const (
 // value does.
 type Options struct {
 	// Label says why, in a few words such as "account: transfer". It names the transaction
-	// in errors. A joined call's label is added to the outer one's, after a slash.
+	// to observers, and in the errors that are about the transaction as a whole; those of its
+	// statements come without it. A joined call's label is added to the outer one's, after a slash.
 	Label string
 
 	// Isolation is the level. Default: Config.Options.Isolation, else ReadCommitted.

@@ -451,6 +451,12 @@ func TestQueueRefuses(t *testing.T) {
 		"several statements with arguments": {nil, func(_ context.Context, tx *txn.Tx) *txn.Pending[pgconn.CommandTag] {
 			return tx.Queue("select 1; select $1", 2)
 		}},
+		"a single word, which may be a prepared statement's name": {nil, func(_ context.Context, tx *txn.Tx) *txn.Pending[pgconn.CommandTag] {
+			return tx.Queue("notes")
+		}},
+		"COPY": {nil, func(_ context.Context, tx *txn.Tx) *txn.Pending[pgconn.CommandTag] {
+			return tx.Queue("copy notes to stdout")
+		}},
 		"options of pgx": {nil, func(_ context.Context, tx *txn.Tx) *txn.Pending[pgconn.CommandTag] {
 			return tx.Queue("select $1", pgx.QueryExecModeExec, "x")
 		}},
