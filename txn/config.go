@@ -163,7 +163,8 @@ func (d *DB) Pool() *pgxpool.Pool {
 	return d.pool
 }
 
-// Close closes the pool and waits until all connections are returned.
+// Close closes the pool and waits until all connections are returned, for which a function
+// that runs in a transaction would wait for ever.
 func (d *DB) Close() {
 	if d != nil && d.pool != nil {
 		d.pool.Close()
