@@ -73,34 +73,37 @@ func TestRoundTrips(t *testing.T) {
 	}
 }
 
-// The money moves in the round trip of COMMIT. If nobody hears what came of it, the receipt is
-// looked for, and says who moved the money.
+// The money moves in the round trip of COMMIT. Whether the answer to COMMIT is lost, or all of
+// the flush's, the receipt says what was done and who moved the money.
 func TestAnswerLostWithCommit(t *testing.T) {
 	b := setup(t, txn.Config{})
 	for _, level := range isolations {
-		proxy := txntest.NewProxy(t, b.AppURL())
-		d, err := txn.Open(t.Context(), proxy.URL(), watched(txn.Config{Options: txn.Options{Isolation: level}}))
-		require.NoError(t, err)
-		t.Cleanup(d.Close)
-		from, to := b.customer(t, 1000), b.customer(t, 1000)
-		r := account.TransferRequest{From: from, To: to, Amount: 300, Key: fmt.Sprint("lost at ", level)}
-		// A connection that has seen the statements, so that the next flush is one message.
-		_, err = account.Transfer(t.Context(), d, account.TransferRequest{From: to, To: from, Amount: 1, Key: "warm " + r.Key})
-		require.NoError(t, err)
+		for _, lost := range []string{"^commit", "RecordTransfer"} {
+			name := fmt.Sprintf("%s, from %s on", level, lost)
+			proxy := txntest.NewProxy(t, b.AppURL())
+			d, err := txn.Open(t.Context(), proxy.URL(), txn.Config{Options: txn.Options{Isolation: level}})
+			require.NoError(t, err)
+			t.Cleanup(d.Close)
+			from, to := b.customer(t, 1000), b.customer(t, 1000)
+			r := account.TransferRequest{From: from, To: to, Amount: 300, Key: name}
+			// A connection that has seen the statements, so that the next flush is one message.
+			_, err = account.Transfer(t.Context(), d, account.TransferRequest{From: to, To: from, Amount: 1, Key: "warm " + r.Key})
+			require.NoError(t, err)
 
-		cut := proxy.Arm(faultproxy.Fault{SQL: "^commit", Answer: true, Do: faultproxy.Cut{}})
-		receipt, err := account.Transfer(t.Context(), d, r)
-		require.NoError(t, err, level)
-		require.NoError(t, cut.WaitSession(t.Context()))
-		require.False(t, receipt.Replayed, "%s: this call moved the money", level)
-		require.Equal(t, fromTable[int64](t, b, "select id from transfers where idempotency_key = $1", r.Key), receipt.TransferID)
-		require.Equal(t, money.Minor(701), b.balance(t, from), level)
+			cut := proxy.Arm(faultproxy.Fault{SQL: lost, Answer: true, Do: faultproxy.Cut{}})
+			receipt, err := account.Transfer(t.Context(), d, r)
+			require.NoError(t, err, name)
+			require.NoError(t, cut.WaitSession(t.Context()))
+			require.False(t, receipt.Replayed, "%s: this call moved the money", name)
+			require.Equal(t, fromTable[int64](t, b, "select id from transfers where idempotency_key = $1", r.Key), receipt.TransferID)
+			require.Equal(t, money.Minor(701), b.balance(t, from), name)
 
-		again, err := account.Transfer(t.Context(), d, r)
-		require.NoError(t, err, level)
-		require.True(t, again.Replayed, level)
-		require.Equal(t, receipt.TransferID, again.TransferID)
-		require.Equal(t, receipt.At, again.At)
+			again, err := account.Transfer(t.Context(), d, r)
+			require.NoError(t, err, name)
+			require.True(t, again.Replayed, name)
+			require.Equal(t, receipt.TransferID, again.TransferID)
+			require.Equal(t, receipt.At, again.At)
+		}
 	}
 }
 
