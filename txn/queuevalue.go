@@ -25,7 +25,8 @@ type Querier interface {
 // Querier do not matter.
 //
 // An error that is not the server's, such as ErrNotFound or one of Scan, is the Pending's
-// alone: the flush and the transaction go on.
+// alone: the flush and the transaction go on. So is a panic in the second call, which may
+// come when COMMIT has been executed.
 func QueueValue[T any](r Reads, fn func(Querier) (T, error)) *Pending[T] {
 	p := &Pending[T]{}
 	var noted recorder
@@ -33,7 +34,7 @@ func QueueValue[T any](r Reads, fn func(Querier) (T, error)) *Pending[T] {
 	p.answer.sql = noted.sql
 	p.answer.decoder = decoderFunc(func(a answers) (err error) {
 		q := &reader{answers: a}
-		p.value, err = fn(q)
+		p.value, err = readBy(fn, q)
 		p.answer.rows = q.close()
 		if failed := q.failed(); failed != nil {
 			return failed // whatever fn made of it
@@ -52,6 +53,17 @@ func QueueValue[T any](r Reads, fn func(Querier) (T, error)) *Pending[T] {
 		s.queue(noted.sql, noted.args, &p.answer)
 	}
 	return p
+}
+
+// readBy calls fn for the answer. A panic must not keep the other answers, that to COMMIT among
+// them, from being read.
+func readBy[T any](fn func(Querier) (T, error), q Querier) (value T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicError(p)
+		}
+	}()
+	return fn(q)
 }
 
 type decoderFunc func(answers) error

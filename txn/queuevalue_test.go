@@ -150,6 +150,41 @@ func TestQueueValueServerErrorBehindAScanError(t *testing.T) {
 	require.Empty(t, f.notes(t))
 }
 
+// A panic over an answer, of a type's Scan for instance, may come when COMMIT has been executed:
+// the call must say so, and the hooks must run.
+func TestQueueValuePanic(t *testing.T) {
+	f := setup(t, txn.Config{})
+	for name, then := range map[string]func(context.Context, *txn.Tx) error{
+		"COMMIT":      func(context.Context, *txn.Tx) error { return nil },
+		"a statement": func(ctx context.Context, tx *txn.Tx) error { return write(ctx, tx, "behind") },
+	} {
+		var broken, fine *txn.Pending[[]int64]
+		committed := 0
+		require.NoError(t, txn.WithTx(t.Context(), f.db, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+			tx.AfterCommit(func(context.Context) error { committed++; return nil })
+			tx.Queue("insert into notes (body) values ($1)", name)
+			broken = txn.QueueValue(tx, func(q txn.Querier) ([]int64, error) {
+				rows, err := q.Query(ctx, "select id from accounts")
+				if err != nil {
+					return nil, err
+				}
+				require.True(t, rows.Next())
+				panic("cannot read this")
+			})
+			fine = txn.QueueValue(tx, allIDs)
+			return then(ctx, tx)
+		}), name)
+		require.Equal(t, 1, committed, name)
+		_, err := broken.Value()
+		require.ErrorContains(t, err, "panic: cannot read this", name)
+		ids, err := fine.Value()
+		require.NoError(t, err, name)
+		require.Len(t, ids, 4, name)
+	}
+	require.ElementsMatch(t, []string{"COMMIT", "a statement", "behind"}, f.notes(t))
+	require.EqualValues(t, 1, f.db.Pool().Stat().TotalConns(), "the connection is as good as before")
+}
+
 func TestQueueValueRefusesWhatIsNotOneStatement(t *testing.T) {
 	f := setup(t, txn.Config{})
 	for name, fn := range map[string]func(txn.Querier) (int64, error){
