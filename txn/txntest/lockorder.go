@@ -50,19 +50,13 @@ type LockOrder struct {
 	claims map[string][]claim // by the query's name
 
 	mu      sync.Mutex
-	open    map[attempt]*locking
-	orders  []*order // each that was seen, in the order of the first time
+	open    map[uint64]*locking // by the transaction's id: its attempts end one after another
+	orders  []*order            // each that was seen, in the order of the first time
 	seen    map[orderKey]bool
 	allowed map[[2]string]bool
 }
 
-// An attempt is one at a transaction.
-type attempt struct {
-	id     uint64
-	number int
-}
-
-// locking is what an attempt holds, and what it has queued.
+// locking is what an attempt at a transaction holds, and what it has queued.
 type locking struct {
 	held   []taken
 	queued []place
@@ -102,7 +96,7 @@ type orderKey struct {
 func NewLockOrder(queries []txn.QueryInfo) *LockOrder {
 	l := &LockOrder{
 		claims:  map[string][]claim{},
-		open:    map[attempt]*locking{},
+		open:    map[uint64]*locking{},
 		seen:    map[orderKey]bool{},
 		allowed: map[[2]string]bool{},
 	}
@@ -126,11 +120,10 @@ func (l *LockOrder) Allow(first, second, reason string) {
 // Observe is called by package txn.
 func (l *LockOrder) Observe(_ context.Context, e txn.Event) {
 	i := e.Transaction()
-	a := attempt{i.ID, i.Attempt}
 	switch e := e.(type) {
 	case txn.QueuedEvent:
 		if len(l.claims[e.Query]) > 0 {
-			l.queue(a, place{e.Query, i.Label, e.Depth, callers()})
+			l.queue(i.ID, place{e.Query, i.Label, e.Depth, callers()})
 		}
 	case txn.StatementEvent:
 		if len(l.claims[e.Query]) == 0 {
@@ -140,38 +133,39 @@ func (l *LockOrder) Observe(_ context.Context, e txn.Event) {
 		if !e.Queued {
 			p.calls = callers()
 		}
-		l.statement(a, p, e.Queued, txn.SQLState(e.Err) == "")
+		l.statement(i.ID, p, e.Queued)
 	case txn.SavepointEvent:
-		l.leaveSavepoint(a, e.Depth, e.Err != nil)
+		l.leaveSavepoint(i.ID, e.Depth, e.Err != nil)
 	case txn.CommitEvent, txn.RollbackEvent:
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		delete(l.open, a)
+		delete(l.open, i.ID)
 	}
 }
 
-// of is what the attempt holds. mu is held.
-func (l *LockOrder) of(a attempt) *locking {
-	t := l.open[a]
+// of is what the transaction holds. mu is held.
+func (l *LockOrder) of(id uint64) *locking {
+	t := l.open[id]
 	if t == nil {
 		t = &locking{}
-		l.open[a] = t
+		l.open[id] = t
 	}
 	return t
 }
 
-func (l *LockOrder) queue(a attempt, p place) {
+func (l *LockOrder) queue(id uint64, p place) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t := l.of(a)
+	t := l.of(id)
 	t.queued = append(t.queued, p)
 }
 
-// statement notes what a statement locks that was executed.
-func (l *LockOrder) statement(a attempt, p place, queued, succeeded bool) {
+// statement notes what a statement locks that was executed. Behind one that failed there is
+// none that meets what it is thought to hold: it ends the transaction, or a savepoint.
+func (l *LockOrder) statement(id uint64, p place, queued bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t := l.of(a)
+	t := l.of(id)
 	if queued {
 		// Those in front of it were executed before, or never will be.
 		if i := slices.IndexFunc(t.queued, func(q place) bool { return q.query == p.query }); i >= 0 {
@@ -185,8 +179,7 @@ func (l *LockOrder) statement(a attempt, p place, queued, succeeded bool) {
 		if c.waits {
 			l.note(before, wanted)
 		}
-		// What fails on the server ends the transaction, or is undone with a savepoint.
-		if succeeded && !slices.ContainsFunc(t.held, func(h taken) bool { return h.claim == c }) {
+		if !slices.ContainsFunc(t.held, func(h taken) bool { return h.claim == c && h.query == p.query }) {
 			t.held = append(t.held, wanted)
 		}
 	}
@@ -223,10 +216,10 @@ func (l *LockOrder) add(o order) {
 
 // leaveSavepoint frees the locks of a savepoint that was undone; those of one that was
 // released are the transaction's around it.
-func (l *LockOrder) leaveSavepoint(a attempt, depth int, undone bool) {
+func (l *LockOrder) leaveSavepoint(id uint64, depth int, undone bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t := l.open[a]
+	t := l.open[id]
 	if t == nil {
 		return
 	}

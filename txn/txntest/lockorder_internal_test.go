@@ -75,3 +75,21 @@ func TestCovers(t *testing.T) {
 		require.Equal(t, c.want, covers(c.held, c.wanted), "%s, then %s", c.held, c.wanted)
 	}
 }
+
+// What is over is forgotten, whatever became of it.
+func TestLockOrderForgets(t *testing.T) {
+	t.Parallel()
+	database := NewDatabase(t, SQL("create table things (id int primary key)"))
+	l := NewLockOrder([]txn.QueryInfo{{Name: "lock table things", Locks: []txn.QueryLock{{Table: "things", Strength: "ACCESS EXCLUSIVE"}}}})
+	d := txn.New(database.Pool(t), txn.Config{Observers: []txn.Observer{l}})
+	for _, sql := range []string{"select 1", "select from nothing"} {
+		err := txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+			tx.Queue("lock table things")
+			_, err := tx.Exec(ctx, sql)
+			require.Len(t, l.open, 1)
+			return err
+		})
+		require.Equal(t, sql == "select 1", err == nil)
+		require.Empty(t, l.open)
+	}
+}

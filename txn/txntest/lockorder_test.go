@@ -39,6 +39,7 @@ const (
 	deleteAccount    = "-- name: DeleteAccount :exec\ndelete from accounts where id = $1"
 	getUser          = "-- name: GetUser :one\nselect id from users where id = $1"
 	freezeUsers      = "lock table users in share mode"
+	ownUsers         = "lock table users in share row exclusive mode"
 )
 
 var shopQueries = []txn.QueryInfo{
@@ -56,6 +57,7 @@ var shopQueries = []txn.QueryInfo{
 	{Name: "DeleteAccount", Writes: []string{"accounts"}, Implied: []txn.QueryLock{{Table: "accounts", Strength: "FOR UPDATE"}}},
 	{Name: "GetUser", Reads: []string{"users"}},
 	{Name: freezeUsers, Locks: []txn.QueryLock{{Table: "users", Strength: "SHARE"}}},
+	{Name: ownUsers, Locks: []txn.QueryLock{{Table: "users", Strength: "SHARE ROW EXCLUSIVE"}}},
 }
 
 // A step of a transaction.
@@ -160,7 +162,7 @@ func TestLockOrder(t *testing.T) {
 			{run(lockUser, 1), run(lockAccount, 1)},
 		}},
 		"two orders, one in a savepoint": {
-			[][]step{{savepoint(nil, run(lockAccount, 1)), savepoint(broken, run(lockUser, 1))}, {run(lockUser, 1), run(lockAccount, 1)}},
+			[][]step{{savepoint(nil, run(lockAccount, 1)), savepoint(broken, run(getUser, 1)), run(lockUser, 1)}, {run(lockUser, 1), run(lockAccount, 1)}},
 			[]string{"cycle of accounts+users: LockAccount " + nku + " > LockUser " + nku + ", LockUser " + nku + " > LockAccount " + nku},
 		},
 		"queued in a savepoint that was undone, and again": {
@@ -189,6 +191,11 @@ func TestLockOrder(t *testing.T) {
 			[][]step{{run(lockAccount, 3), savepoint(broken, run(deleteAccount, 3))}, {run(addEntry, 1), run(credit, 1)}},
 			[]string{"cycle of accounts: LockAccount " + nku + " > DeleteAccount " + update + ", AddEntry " + keyShare + " > Credit " + nku},
 		},
+		"delete, beside who cannot have shared the row": {transactions: [][]step{
+			{run(lockAccount, 3), savepoint(broken, run(deleteAccount, 3))},
+			{run(shareAccount, 1), run(lockUser, 1)},
+			{run(lockUser, 1), run(shareAccount, 1)},
+		}},
 		"one query for rows in turn": {
 			[][]step{{run(lockAccount, 1), run(lockAccount, 2)}},
 			[]string{"rows in turn of accounts: LockAccount " + nku + " > LockAccount " + nku},
@@ -208,6 +215,7 @@ func TestLockOrder(t *testing.T) {
 			[][]step{{run(freezeUsers, 0), run(rename, 1)}},
 			[]string{"upgrade of users: " + freezeUsers + " SHARE > Rename ROW EXCLUSIVE"},
 		},
+		"lock a table twice": {transactions: [][]step{{run(ownUsers, 0), run(ownUsers, 0), run(rename, 1)}}},
 		"lock a table after a row of another one": {
 			[][]step{
 				{run(lockAccount, 1), run(freezeUsers, 0)},
@@ -293,7 +301,24 @@ func TestLockOrderStacksOfQueuedStatements(t *testing.T) {
 	require.Equal(t, "outer/inner", found[0].Orders[0].Label)
 	require.Contains(t, found[0].Orders[0].First.Stack[0], t.Name()+".func1 ")
 	require.Contains(t, found[0].Orders[0].Second.Stack[0], t.Name()+".func2.1 ")
+
+	// Of one query given three times, the first time in vain.
+	l = txntest.NewLockOrder(shopQueries)
+	d = txn.New(d.Pool(), txn.Config{Observers: []txn.Observer{l}})
+	first, second := func(tx *txn.Tx) { tx.Queue(debit, 1) }, func(tx *txn.Tx) { tx.Queue(debit, 2) }
+	require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+		require.ErrorIs(t, tx.Savepoint(ctx, func(_ context.Context, tx *txn.Tx) error { queueDebit(tx); return errInVain }), errInVain)
+		first(tx)
+		second(tx)
+		return nil
+	}))
+	found = l.Findings()
+	require.Len(t, found, 1)
+	require.Contains(t, found[0].Orders[0].First.Stack[0], t.Name()+".func3 ")
+	require.Contains(t, found[0].Orders[0].Second.Stack[0], t.Name()+".func4 ")
 }
+
+var errInVain = errors.New("in vain")
 
 // Each attempt takes its locks anew. A statement that failed has wanted its lock, and what it
 // waited for is in the order as well.
@@ -340,6 +365,15 @@ func TestLockOrderAllow(t *testing.T) {
 		return all(ctx, tx, []step{run(debit, 1), run(rename, 1)})
 	}))
 	require.Len(t, l.Findings(), 1, "other queries were not allowed it")
+
+	l = txntest.NewLockOrder(shopQueries)
+	d = txn.New(d.Pool(), txn.Config{Observers: []txn.Observer{l}})
+	l.Allow("Debit", "Credit", "of one account")
+	require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+		return all(ctx, tx, []step{run(debit, 1), run(credit, 1), run(credit, 2)})
+	}))
+	require.Len(t, l.Findings(), 1)
+	require.Contains(t, brief(l.Findings()[0]), "Credit FOR NO KEY UPDATE > Credit")
 	require.Panics(t, func() { l.Allow("Debit", "Rename", " ") })
 }
 

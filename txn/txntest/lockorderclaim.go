@@ -46,8 +46,9 @@ type claim struct {
 
 func (c claim) ofRows() bool { return strings.HasPrefix(c.strength, "FOR ") }
 
-// same reports whether two claims are for the same thing, as far as is known of rows.
-func (c claim) same(other claim) bool { return c.table == other.table && c.ofRows() == other.ofRows() }
+// same reports whether two claims are about one table. Strengths of its rows and of itself do
+// not conflict with each other.
+func (c claim) same(other claim) bool { return c.table == other.table }
 
 func (c claim) String() string { return c.table + " " + c.strength }
 
