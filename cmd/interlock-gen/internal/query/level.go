@@ -34,10 +34,11 @@ type item struct {
 	name     string
 	table    string // "" if it is none
 	known    *table
-	sub      *level // of a WITH query or a derived table
-	with     bool   // sub is a WITH query: lock clauses do not reach into it
-	opened   bool   // sub's items stand for it
-	nullable bool   // on the optional side of an outer join
+	sub      *level   // of a WITH query or a derived table
+	with     bool     // sub is a WITH query: lock clauses do not reach into it
+	opened   bool     // sub's items stand for it
+	nullable bool     // on the optional side of an outer join
+	holds    []string // conditions that hold for its rows, as condition writes them
 }
 
 type column struct {
@@ -257,6 +258,7 @@ func (l *level) edge(from []column, to column, into []*item) {
 // where adds what a condition says of every row, for the columns of the items in into.
 func (l *level) where(condition node, into []*item) {
 	for _, c := range conjuncts(condition) {
+		l.holding(c, into)
 		if e := child(c, "A_Expr"); e != nil {
 			l.compared(e, into)
 		}
@@ -265,6 +267,22 @@ func (l *level) where(condition node, into []*item) {
 				l.edge(from, *to, into)
 			}
 		}
+	}
+}
+
+// holding notes a condition that speaks of one item.
+func (l *level) holding(c node, into []*item) {
+	var of *item
+	written, ok := condition(c, func(ref node) string {
+		col := l.resolve(node{"ColumnRef": ref})
+		if col == nil || of != nil && of != col.item {
+			return ""
+		}
+		of = col.item
+		return col.name
+	})
+	if ok && of != nil && (into == nil || slices.Contains(into, of)) {
+		of.holds = append(of.holds, written)
 	}
 }
 
@@ -635,6 +653,12 @@ func (l *level) closure(given ...column) *closure {
 			}
 			for _, key := range it.known.keys {
 				if !slices.ContainsFunc(key, func(name string) bool { return !c.has(column{it, name}) }) {
+					c.items[it], changed = true, true
+				}
+			}
+			for _, key := range it.known.partial {
+				if !slices.ContainsFunc(key.columns, func(name string) bool { return !c.has(column{it, name}) }) &&
+					!slices.ContainsFunc(key.conditions, func(one string) bool { return !slices.Contains(it.holds, one) }) {
 					c.items[it], changed = true, true
 				}
 			}
