@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/txn"
@@ -196,4 +198,38 @@ func TestRetryAlsoAndOnRetryOfAJoinedCallReachTheOutermost(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 2, runs)
 	require.Equal(t, []string{"outer", "inner"}, heard)
+}
+
+// Whoever queues a statement and wants its answer after the call asks for it in one way, be the
+// transaction its own or another's.
+func TestAnswersAfterAJoinedCall(t *testing.T) {
+	f := setup(t, txn.Config{})
+	d, p := throughProxy(t, f, pgx.QueryExecModeCacheStatement, txn.Config{})
+	add := func(ctx context.Context, in txn.Transactor, body string) (*txn.Pending[pgconn.CommandTag], error) {
+		return txn.WithTxValue(ctx, in, txn.Options{FlushJoined: true}, func(_ context.Context, tx *txn.Tx) (*txn.Pending[pgconn.CommandTag], error) {
+			return tx.Queue(insertNote, body), nil
+		})
+	}
+	one := func(answer *txn.Pending[pgconn.CommandTag], err error) {
+		t.Helper()
+		require.NoError(t, err)
+		tag, err := answer.Value()
+		require.NoError(t, err)
+		require.EqualValues(t, 1, tag.RowsAffected())
+	}
+	one(add(t.Context(), d, "cold"))
+	p.Reset()
+	one(add(t.Context(), d, "alone"))
+	require.Equal(t, 1, p.RoundTrips(), "COMMIT had it with it")
+	require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+		one(add(ctx, tx, "joined"))
+		return nil
+	}))
+	require.Equal(t, []string{"cold", "alone", "joined"}, f.notes(t))
+	err := txn.WithTx(t.Context(), d, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+		_, err := add(ctx, tx, "joined")
+		require.ErrorAs(t, err, new(*txn.QueuedError))
+		return nil
+	})
+	require.ErrorIs(t, err, txn.ErrRollbackOnly)
 }

@@ -149,6 +149,11 @@ type Options struct {
 	// does not compare. Only with IdempotencyKey.
 	Fingerprint string
 
+	// FlushJoined makes a joined call send what is queued before it returns, as COMMIT does for a
+	// call that begins the transaction: the answers of Pendings can then be read after the call,
+	// whichever it was. It costs a joined call a round trip, and the others nothing.
+	FlushJoined bool
+
 	// MaxAttempts is how often the function may run. Default: Config.Options.MaxAttempts,
 	// else 3; 1 disables retry. Joined: ignored, only the outermost call retries.
 	MaxAttempts int

@@ -54,6 +54,8 @@ type Pending[T any] struct {
 // answer was lost with that to COMMIT, ErrAnswerLost, although it is committed.
 func (p *Pending[T]) Value() (T, error) {
 	switch {
+	case p == nil:
+		return *new(T), ErrPending
 	case p.answer.err != nil:
 		return *new(T), p.answer.err
 	case !p.answer.done:

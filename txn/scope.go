@@ -104,6 +104,9 @@ func (s *scope) join(ctx context.Context, opts Options, readOnly bool, fn func(c
 		}
 	}()
 	err = elsewhere(fn(withMark(ctx, new(mark), t.db.pool, &t.open), inner))
+	if err == nil && opts.FlushJoined {
+		err = inner.flush(ctx)
+	}
 	returned = true
 	return inner.leaveJoined(readOnly, restore, err)
 }

@@ -54,7 +54,7 @@ func GrantWelcomeBonus(ctx context.Context, t txn.Transactor, account int64) (Re
 // payBonus pays the bonus to a user who, as the caller knows, has not had it.
 func payBonus(ctx context.Context, tx *txn.Tx, user, account int64) (Receipt, error) {
 	m := movement{kind: db.TransferKindWelcomeBonus, system: codeBonus, to: account, amount: WelcomeBonus}
-	receipt, err := m.within(ctx, tx)
+	receipt, err := m.make(ctx, tx, "")
 	if err != nil {
 		return Receipt{}, fmt.Errorf("welcome bonus: %w", err)
 	}

@@ -62,32 +62,20 @@ func (m movement) carryOut(ctx context.Context, t txn.Transactor, label string) 
 	if err := m.check(); err != nil {
 		return Receipt{}, err
 	}
-	opts := txn.Options{Label: label}
-	d, own := t.(*txn.DB)
-	if !own {
-		return txn.WithTxValue(ctx, t, opts, m.within)
-	}
-	o, err := txn.WithTxValue(ctx, d, opts, m.order)
+	return m.make(ctx, t, label)
+}
+
+func (m movement) make(ctx context.Context, t txn.Transactor, label string) (Receipt, error) {
+	opts := txn.Options{Label: label, FlushJoined: true} // the receipt is in an answer
+	o, err := txn.WithTxValue(ctx, t, opts, m.order)
 	if err != nil {
 		return Receipt{}, err
 	}
-	receipt, err := o.receipt(ctx, db.Autocommit(d))
+	receipt, err := o.receipt(ctx, t)
 	if err != nil && !errors.Is(err, ErrKeyReused) && o.answerLost() {
 		return Receipt{}, &txn.HookError{Label: label, Err: err} // the money has moved
 	}
 	return receipt, err
-}
-
-// within makes the movement in a transaction that goes on.
-func (m movement) within(ctx context.Context, tx *txn.Tx) (Receipt, error) {
-	o, err := m.order(ctx, tx)
-	if err != nil {
-		return Receipt{}, err
-	}
-	if err := tx.Flush(ctx); err != nil {
-		return Receipt{}, err
-	}
-	return o.receipt(ctx, db.New(tx))
 }
 
 // An order is a movement that was found to have been made before, or is on its way.
@@ -173,7 +161,7 @@ func (o order) answerLost() bool {
 }
 
 // receipt says what came of the order, once it was sent.
-func (o order) receipt(ctx context.Context, q db.ReadQuerier) (Receipt, error) {
+func (o order) receipt(ctx context.Context, t txn.ReadTransactor) (Receipt, error) {
 	if o.before != nil {
 		return receiptOf(*o.before), nil
 	}
@@ -182,13 +170,15 @@ func (o order) receipt(ctx context.Context, q db.ReadQuerier) (Receipt, error) {
 		return Receipt{TransferID: row.ID, Amount: o.amount, At: row.CreatedAt}, nil
 	}
 	// Either another request has taken the key since, or the answer to this one was lost.
-	t, err := o.find(ctx, q)
+	made, err := txn.WithReadTxValue(ctx, t, txn.Options{Label: "account: find a transfer"}, func(ctx context.Context, rx *txn.ReadTx) (db.Transfer, error) {
+		return o.find(ctx, db.NewRead(rx))
+	})
 	if err != nil {
 		return Receipt{}, fmt.Errorf("find the transfer of a key: %w", err)
 	}
-	receipt := receiptOf(t)
+	receipt := receiptOf(made)
 	receipt.Replayed = !o.answerLost()
-	return receipt, o.same(t)
+	return receipt, o.same(made)
 }
 
 // refusal returns why the movement cannot be made, or nil.
