@@ -17,6 +17,9 @@ import (
 // A function that was registered in a savepoint that was undone is not called, nor is any
 // of an attempt that failed before. On a handle that is finished, BeforeCommit does nothing.
 func (tx *Tx) BeforeCommit(fn func(context.Context, *Tx) error) {
+	if fn == nil {
+		fn = noHook
+	}
 	tx.scope().register(func(h *hooks) { h.before = append(h.before, fn) })
 }
 
@@ -34,6 +37,10 @@ func (tx *Tx) BeforeCommit(fn func(context.Context, *Tx) error) {
 // the transaction, as a job for instance. On a handle that is finished, AfterCommit does
 // nothing.
 func (tx *Tx) AfterCommit(fn func(context.Context) error) {
+	if fn == nil {
+		tx.BeforeCommit(nil)
+		return
+	}
 	tx.scope().register(func(h *hooks) { h.after = append(h.after, fn) })
 }
 
@@ -44,8 +51,18 @@ func (tx *Tx) AfterCommit(fn func(context.Context) error) {
 // been called; where only a savepoint was undone it is a part of the *HookError instead,
 // because the rest is committed.
 func (tx *Tx) AfterRollback(fn func(context.Context, error)) {
+	if fn == nil {
+		tx.BeforeCommit(nil)
+		return
+	}
 	tx.scope().register(func(h *hooks) { h.undone = append(h.undone, undoneHook{fn: fn}) })
 }
+
+// noHook stands in for a hook that is nil: before COMMIT is the last moment at which that can
+// be an error and no more.
+func noHook(context.Context, *Tx) error { return errNoHook }
+
+var errNoHook = errors.New("txn: a function to be called at the end is nil")
 
 // hooks are the functions that wait for a transaction's end.
 type hooks struct {

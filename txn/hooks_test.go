@@ -789,3 +789,20 @@ func TestHooksOnAForeignTransaction(t *testing.T) {
 		require.Equal(t, []string{"before", "undone: business rule"}, d.entries)
 	}
 }
+
+// A hook that is nil fails the transaction while that can still be rolled back.
+func TestNilHook(t *testing.T) {
+	f := setup(t, txn.Config{})
+	for name, register := range map[string]func(*txn.Tx){
+		"BeforeCommit":  func(tx *txn.Tx) { tx.BeforeCommit(nil) },
+		"AfterCommit":   func(tx *txn.Tx) { tx.AfterCommit(nil) },
+		"AfterRollback": func(tx *txn.Tx) { tx.AfterRollback(nil) },
+	} {
+		err := txn.WithTx(t.Context(), f.db, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+			register(tx)
+			return write(ctx, tx, name)
+		})
+		require.ErrorContains(t, err, "is nil", name)
+	}
+	require.Empty(t, f.notes(t))
+}
