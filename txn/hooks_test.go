@@ -129,7 +129,6 @@ func TestAllAfterCommitHooksRunThoughSomeFail(t *testing.T) {
 		fails("a", first)
 		fails("b", nil)
 		tx.AfterCommit(func(context.Context) error { d.add("c"); panic("boom") })
-		tx.AfterCommit(nil)
 		// Another transaction's failure would be retried, was it this one's.
 		tx.AfterCommit(func(ctx context.Context) error {
 			d.add("d")
@@ -456,7 +455,6 @@ func TestBeforeCommitPanicAndGoexit(t *testing.T) {
 	for name, leave := range map[string]func(){
 		"panic":  func() { panic("boom") },
 		"Goexit": runtime.Goexit,
-		"nil":    nil,
 	} {
 		var d diary
 		var left *txn.Tx
@@ -467,9 +465,6 @@ func TestBeforeCommitPanicAndGoexit(t *testing.T) {
 			_ = txn.WithTx(t.Context(), f.db, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
 				tx.AfterCommit(d.after("never"))
 				tx.AfterRollback(func(context.Context, error) { d.add("undone") })
-				if leave == nil {
-					tx.BeforeCommit(nil)
-				}
 				tx.BeforeCommit(func(ctx context.Context, tx *txn.Tx) error {
 					left = tx
 					require.NoError(t, write(ctx, tx, "undone in the hook"))
