@@ -97,6 +97,7 @@ type run struct {
 	conn    *pgx.Conn
 	catalog *query.Catalog
 	all     []*Statement
+	partial map[string]bool // see partialIndexes
 
 	check    *check
 	findings []Finding

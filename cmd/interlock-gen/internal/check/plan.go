@@ -38,7 +38,12 @@ func lockScan(r *run, s *Statement) {
 		r.err = fmt.Errorf("%s: %s: ask PostgreSQL for a plan: %w", s.Position(), s.Name, err)
 		return
 	}
-	for _, table := range root.scanned() {
+	partial, err := r.partialIndexes()
+	if err != nil {
+		r.err = fmt.Errorf("read the indexes with a WHERE: %w", err)
+		return
+	}
+	for _, table := range root.scanned(partial) {
 		by, ok := tables[table]
 		if !ok || everyRow(s.shape, table) {
 			continue
@@ -62,6 +67,7 @@ type plan struct {
 	Type     string `json:"Node Type"`
 	Schema   string
 	Relation string `json:"Relation Name"`
+	Index    string `json:"Index Name"`
 	Cond     string `json:"Index Cond"`
 	Plans    []*plan
 }
@@ -101,8 +107,28 @@ func explain(ctx context.Context, conn *pgx.Conn, sql string) (root *plan, err e
 	return answer[0].Plan, nil
 }
 
-// scanned are the tables that are read whole in order to lock or change rows.
-func (p *plan) scanned() (tables []string) {
+// partialIndexes are those with a WHERE, by schema and name.
+func (r *run) partialIndexes() (map[string]bool, error) {
+	if r.partial == nil {
+		r.partial = map[string]bool{}
+		rows, _ := r.conn.Query(r.ctx, `SELECT n.nspname || '.' || c.relname FROM pg_catalog.pg_index i
+			JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+			WHERE i.indpred IS NOT NULL`)
+		names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			r.partial[name] = true
+		}
+	}
+	return r.partial, nil
+}
+
+// scanned are the tables that are read whole in order to lock or change rows. An index of
+// some rows alone serves conditions of the statement, even if it is read whole, and with no
+// rows in the table the planner may take it for any other that would do.
+func (p *plan) scanned(partial map[string]bool) (tables []string) {
 	var look func(p *plan, locking, limited bool)
 	look = func(p *plan, locking, limited bool) {
 		switch p.Type {
@@ -112,7 +138,7 @@ func (p *plan) scanned() (tables []string) {
 			limited = true
 		}
 		// An index that is read without a condition is read whole, but for a LIMIT.
-		byIndex := (p.Type == "Index Scan" || p.Type == "Index Only Scan") && p.Cond == "" && !limited
+		byIndex := (p.Type == "Index Scan" || p.Type == "Index Only Scan") && p.Cond == "" && !limited && !partial[p.Schema+"."+p.Index]
 		if table := p.table(); locking && (p.Type == "Seq Scan" || byIndex) && !slices.Contains(tables, table) {
 			tables = append(tables, table)
 		}
