@@ -2,6 +2,8 @@ package query_test
 
 import (
 	"encoding/json"
+	"flag"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +13,10 @@ import (
 
 	"github.com/interlock-go/interlock/cmd/interlock-gen/internal/query"
 )
+
+// folder has further statements to look at: sqlc's own test queries, for instance, or
+// PostgreSQL's regression tests.
+var folder = flag.String("sql", "", "a folder whose .sql files FuzzClassify begins with, too")
 
 // FuzzClassify looks for statements that the analysis cannot take, and for some that lock or
 // write and are taken for reads.
@@ -29,6 +35,21 @@ func FuzzClassify(f *testing.F) {
 				f.Add(sql)
 			}
 		}
+	}
+	if *folder != "" {
+		files := 0
+		require.NoError(f, filepath.WalkDir(*folder, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || filepath.Ext(path) != ".sql" || d.IsDir() {
+				return err
+			}
+			files++
+			source, err := os.ReadFile(path)
+			for _, sql := range strings.Split(string(source), ";\n") {
+				f.Add(sql)
+			}
+			return err
+		}))
+		require.NotZero(f, files, *folder)
 	}
 	catalog := setup(f)
 	f.Fuzz(func(t *testing.T, sql string) {
