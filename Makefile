@@ -14,8 +14,10 @@ export CGO_ENABLED := $(shell set -- $$(go env CC); \
 	test "$$(go env CGO_ENABLED)" = 1 && command -v "$$1" >/dev/null && echo 1 || echo 0)
 RACE := $(if $(filter 1,$(CGO_ENABLED)),-race)
 
-# TIMEOUT is for the tests of one package; TESTFLAGS are further flags of go test.
+# TIMEOUT is for the tests of one package; TESTFLAGS are further flags of go test. So many
+# tests of a package run at a time: they wait for servers more than they compute.
 TIMEOUT   ?= 10m
+PARALLEL  ?= 6
 TESTFLAGS ?=
 
 # Its version must understand the Go version in go.mod. It is in no go.mod: it would raise
@@ -44,7 +46,7 @@ demo: ## move money under load and faults on a server of its own, and show the s
 	go run ./cmd/interlock demo
 
 test: ## run the tests of all modules, on PostgreSQL servers of their own (TESTFLAGS=…)
-	$(call each,go test $(RACE) -timeout $(TIMEOUT) $(TESTFLAGS) ./...)
+	$(call each,go test $(RACE) -parallel $(PARALLEL) -timeout $(TIMEOUT) $(TESTFLAGS) ./...)
 
 generate: ## write what is generated from schema/ and queries/
 	go run ./cmd/interlock-gen generate
