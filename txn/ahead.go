@@ -276,30 +276,24 @@ func (t *transaction) settle(s *step, a answers) error {
 // could not even be sent must not be forgotten by COMMIT.
 func (t *transaction) failedStep(s *step, err error) error {
 	err = t.after(s.sql, err)
+	var said error // instead of the server's, which stays the cause
 	switch {
 	case t.lost: // not the statement's fault
 	case s.kind == stepQueued:
-		t.cause = err
-		err = s.answer.fail(err)
-		t.doom = err
-		return err
+		said = s.answer.fail(err)
 	case s.kind == stepSnapshot && SQLState(err) != "":
-		t.cause = err
-		err = gone(err)
-		t.doom = err
-		return err
+		said = gone(err)
 	case s.kind == stepToken && taken(err):
-		err = errKeyTaken
-		t.doom, t.cause = err, err
-		return err
+		said, err = errKeyTaken, errKeyTaken
 	case s.kind == stepToken && SQLState(err) != "":
-		t.cause = err
-		err = unclaimable(err)
-		t.doom = err
+		said = unclaimable(err)
+	}
+	if said == nil {
+		t.doomed(err)
 		return err
 	}
-	t.doomed(err)
-	return err
+	t.doom, t.cause = said, err
+	return said
 }
 
 // unsent gives the error of a flush that was not sent its meaning. If the server refused to
