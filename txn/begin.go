@@ -17,15 +17,14 @@ const transactionTimeoutSince = 17
 type limits struct{ lock, statement, idle time.Duration }
 
 // begins are the texts of BEGIN by isolation level, for reading and writing.
-var begins = [2][Serializable + 1]string{}
-
-func init() {
+var begins = func() (texts [2][Serializable + 1]string) {
 	for i, access := range [2]string{" read write", " read only"} {
 		for l := ReadUncommitted; l <= Serializable; l++ {
-			begins[i][l] = "begin isolation level " + l.String() + access
+			texts[i][l] = "begin isolation level " + l.String() + access
 		}
 	}
-}
+	return texts
+}()
 
 // beginning is BEGIN and everything that belongs to it. Nothing in it takes a snapshot
 // before the transaction's locks are held.

@@ -35,8 +35,8 @@ type Config struct {
 	// loss of its answer on, or, if the answer does not come, from the end of the call's
 	// context on. In the second case the answer is waited for by itself for a tenth of the
 	// time, and then another connection is asked as well. A COMMIT that has not come to an end
-	// by the middle of the time is ended, unless it waits for a standby. It is also how long a ROLLBACK may
-	// take before the connection is given up instead. Default 5 seconds.
+	// by the middle of the time is ended, unless it waits for a standby. It is also how long a
+	// ROLLBACK may take before the connection is given up instead. Default 5 seconds.
 	ResolveTimeout time.Duration
 
 	// ResolveCommits says what is done about a COMMIT whose answer was lost. Default:

@@ -26,17 +26,15 @@ type prepared struct {
 // called on the server. Unnamed, a statement is parsed and planned each time, which costs the
 // server about as much as executing a simple one. COMMIT is not among them: it is cheap to
 // parse, and nothing that becomes of a name must become of it.
-var controls = map[string]string{}
-
-func init() {
-	add := func(sql string) { controls[sql] = nameOf(sql, 4) }
-	add(xidSQL)
+var controls = func() map[string]string {
+	names := map[string]string{xidSQL: nameOf(xidSQL, 4)}
 	for _, access := range begins {
 		for _, sql := range access[ReadUncommitted:] {
-			add(sql)
+			names[sql] = nameOf(sql, 4)
 		}
 	}
-}
+	return names
+}()
 
 func newPrepared(capacity int, named bool) *prepared {
 	return &prepared{
