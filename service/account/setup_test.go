@@ -28,12 +28,7 @@ var lockOrder = txntest.NewLockOrder(db.QueryInfo)
 func TestMain(m *testing.M) {
 	lockOrder.Allow("LockAccounts", "LockAccounts",
 		"transfers that a caller puts together lock in the order of the calls; one that deadlocks runs again")
-	code := m.Run()
-	if err := lockOrder.Err(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(lockOrder.Run(m))
 }
 
 // watched is the configuration with lockOrder.

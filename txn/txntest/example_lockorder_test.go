@@ -73,7 +73,29 @@ func ExampleLockOrder_Check() {
 	// FAIL: txntest: lock order: upgrade: accounts is locked FOR SHARE first and then FOR NO KEY UPDATE: two transactions that both hold the first lock wait for each other with the second: take the stronger one at once
 }
 
-// In TestMain, where there is no test to fail.
+// tests stand in for the *testing.M that TestMain has and an example has not.
+type tests func() int
+
+func (t tests) Run() int { return t() }
+
+// TestMain gives it the *testing.M, and os.Exit the result. These tests pass, and yet:
+func ExampleLockOrder_Run() {
+	t, end := newT()
+	defer end()
+	database := txntest.NewDatabase(t, shop)
+	orders := txntest.NewLockOrder(shopQueries)
+	d := txn.New(database.Pool(t, txn.ConfigurePool), txn.Config{Observers: []txn.Observer{orders}})
+
+	fmt.Println(orders.Run(tests(func() int {
+		_, _ = closeAccount(t.Context(), d, 1), renameUser(t.Context(), d, 2)
+		return 0
+	})))
+
+	// Output:
+	// 1
+}
+
+// Where there is no test to fail.
 func ExampleLockOrder_Err() {
 	t, end := newT()
 	defer end()

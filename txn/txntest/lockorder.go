@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"runtime"
 	"slices"
@@ -43,8 +44,8 @@ import (
 // INSERT that waits for another one's unique key. A finding that cannot happen, because some
 // other lock keeps its transactions apart, can be allowed.
 //
-// Make one with NewLockOrder, give it to txn.Config.Observers, and ask Err or Check when all
-// tests have run. Do not observe transactions of Tx: what joins them is one transaction there,
+// Make one with NewLockOrder, give it to txn.Config.Observers, and let Run run the tests, or ask
+// Err or Check when all have run. Do not observe transactions of Tx: what joins them is one transaction there,
 // and is not elsewhere. All methods may be called from several goroutines at once.
 type LockOrder struct {
 	claims map[string][]claim // by the query's name
@@ -246,8 +247,20 @@ func (l *LockOrder) Findings() []LockOrderFinding {
 	return find(orders)
 }
 
-// Err returns nil if nothing was found so far, else an error that describes all of it: for
-// TestMain.
+// Run runs the tests of a package and returns the exit code for its TestMain: theirs, or 1 if
+// they passed and something was found, which it prints to standard error then.
+//
+//	func TestMain(m *testing.M) { os.Exit(lockOrder.Run(m)) }
+func (l *LockOrder) Run(tests interface{ Run() int }) int {
+	code := tests.Run()
+	if err := l.Err(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// Err returns nil if nothing was found so far, else an error that describes all of it.
 func (l *LockOrder) Err() error {
 	var errs []error
 	for _, f := range l.Findings() {
