@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Pgx returns the transaction as a pgx.Tx, for libraries that take one, such as a job queue
@@ -154,6 +155,17 @@ func (t *transaction) closeTwin() {
 		cancel()
 		_ = t.twin.Commit(ctx)
 	}
+}
+
+// Config returns the configuration of the pool that the connection is of, or nil if it is of
+// none. It is no part of pgx.Tx: River asks for it, in order to know the execution mode, and
+// where there is none asks for Conn, which costs a round trip.
+func (p *pgxTx) Config() *pgxpool.Config {
+	s := p.tx.scope()
+	if s == nil || s.t.db == nil || s.t.db.pool == nil {
+		return nil
+	}
+	return s.t.db.pool.Config()
 }
 
 // Conn returns the connection. If the transaction could not begin on it, it is closed, or

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/txn"
@@ -372,4 +373,26 @@ func TestPgxAsLibrariesUseIt(t *testing.T) {
 		})
 	}))
 	require.Equal(t, []string{"job"}, f.notes(t))
+}
+
+// River asks for the execution mode: by Config, which sends nothing, and not by Conn.
+func TestPgxConfig(t *testing.T) {
+	f := setup(t, txn.Config{})
+	type configured interface{ Config() *pgxpool.Config }
+	require.NoError(t, txn.WithTx(t.Context(), f.db, txn.Options{}, func(ctx context.Context, tx *txn.Tx) error {
+		mode := tx.Pgx().(configured).Config().ConnConfig.DefaultQueryExecMode
+		require.Equal(t, f.db.Pool().Config().ConnConfig.DefaultQueryExecMode, mode)
+		require.Zero(t, f.db.Pool().Stat().AcquiredConns(), "no connection was needed for that")
+		return nil
+	}))
+	require.Nil(t, (*txn.Tx)(nil).Pgx().(configured).Config())
+	other, err := pgx.Connect(t.Context(), f.AppURL())
+	require.NoError(t, err)
+	defer other.Close(context.WithoutCancel(t.Context()))
+	owner, err := other.Begin(t.Context())
+	require.NoError(t, err)
+	j := txn.Join(owner, txn.Options{})
+	require.Nil(t, j.Tx().Pgx().(configured).Config(), "the connection of a joined one may be of no pool")
+	require.NoError(t, owner.Rollback(t.Context()))
+	j.RolledBack(t.Context(), nil)
 }

@@ -38,9 +38,13 @@ func migrateCommand() *cobra.Command {
 goose, each in a transaction of its own. Before it does anything it prints host and
 database. Several at once wait for one another, for up to five minutes.
 
-There are two sets, each with a version table of its own: app, the tables of the reference
-application, and txn, the library's table of idempotency keys, which other applications
-can take over alone. Up and status mean both unless --only names some; down means app.
+There are three sets, each with a version table of its own: app, the tables of the reference
+application; txn, the library's table of idempotency keys, which other applications can
+take over alone; and river, the tables of the job queue River, by River's own migrator. Up
+and status mean all unless --only names some; down means app.
+
+Tables of txn and river are in schemas of those names (interlock, river): the role that the
+application connects as needs USAGE of them.
 
 The database is the one of --database-url, else of the environment's ` + databaseVariable + `.
 Connect as the role that is to own the tables, and to the server itself: the advisory
@@ -60,18 +64,18 @@ transaction mode. Settings of the session may be part of the URL, such as
 	up := &cobra.Command{
 		Use:   "up",
 		Short: "Apply all migrations that are pending",
-		RunE:  m.command((*provider).up),
+		RunE:  m.command(migrator.up),
 	}
 	down := &cobra.Command{
 		Use:   "down",
 		Short: "Take back the last migration, or all above --to; what its tables hold is lost",
-		RunE:  m.command((*provider).down),
+		RunE:  m.command(migrator.down),
 	}
 	down.Flags().Var(&m.to, "to", "take back all migrations above this version; 0 for all")
 	status := &cobra.Command{
 		Use:   "status",
 		Short: "List the migrations and which are applied; only reads",
-		RunE:  m.command((*provider).status),
+		RunE:  m.command(migrator.status),
 	}
 	cmd.AddCommand(up, down, status)
 	return cmd
@@ -79,15 +83,24 @@ transaction mode. Settings of the session may be part of the URL, such as
 
 // A set is migrations that belong together, with a version table of their own.
 type set struct {
-	name  string
-	files fs.FS
-	table string
+	name string
+	open func(context.Context, *pgx.ConnConfig) (migrator, error)
 }
 
 // sets are all there are, the application's first.
 var sets = []set{
-	{"app", schema.FS, goose.DefaultTablename},
-	{"txn", txn.Migrations, "interlock_txn_version"},
+	{"app", ofGoose(schema.FS, goose.DefaultTablename)},
+	{"txn", ofGoose(txn.Migrations, "interlock_txn_version")},
+	{"river", openRiver},
+}
+
+// A migrator brings one set up and down in one database. What was done is returned also when
+// it failed halfway.
+type migrator interface {
+	up(context.Context, target) ([]step, error)
+	down(context.Context, target) ([]step, error)
+	status(context.Context, target) ([]step, error) // only reads
+	close() error
 }
 
 func setNames() (names []string) {
@@ -160,7 +173,7 @@ type step struct {
 
 // command runs do on each set against the database that the flags name. What was done is
 // printed also when it failed halfway.
-func (m *migration) command(do func(*provider, context.Context, target) ([]step, error)) func(*cobra.Command, []string) error {
+func (m *migration) command(do func(migrator, context.Context, target) ([]step, error)) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, _ []string) error {
 		cfg, err := m.target()
 		if err != nil {
@@ -190,13 +203,13 @@ func (m *migration) command(do func(*provider, context.Context, target) ([]step,
 }
 
 // migrate runs do on the set.
-func (s set) migrate(ctx context.Context, cfg *pgx.ConnConfig, to target, do func(*provider, context.Context, target) ([]step, error)) (steps []step, err error) {
-	p, err := s.open(cfg)
+func (s set) migrate(ctx context.Context, cfg *pgx.ConnConfig, to target, do func(migrator, context.Context, target) ([]step, error)) (steps []step, err error) {
+	m, err := s.open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, p.db.Close()) }()
-	steps, err = do(p, ctx, to)
+	defer func() { err = errors.Join(err, m.close()) }()
+	steps, err = do(m, ctx, to)
 	for i := range steps {
 		steps[i].Set = s.name
 	}
@@ -256,19 +269,23 @@ type provider struct {
 	table string
 }
 
-// open opens goose on the set. The caller closes the database.
-func (s set) open(cfg *pgx.ConnConfig) (*provider, error) {
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(lockEverySeconds, lockTries))
-	if err != nil {
-		return nil, err
+// ofGoose opens goose on a set's files.
+func ofGoose(files fs.FS, table string) func(context.Context, *pgx.ConnConfig) (migrator, error) {
+	return func(_ context.Context, cfg *pgx.ConnConfig) (migrator, error) {
+		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(lockEverySeconds, lockTries))
+		if err != nil {
+			return nil, err
+		}
+		db := stdlib.OpenDB(*cfg)
+		p, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker), goose.WithTableName(table))
+		if err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
+		return &provider{p, db, table}, nil
 	}
-	db := stdlib.OpenDB(*cfg)
-	p, err := goose.NewProvider(goose.DialectPostgres, db, s.files, goose.WithSessionLocker(locker), goose.WithTableName(s.table))
-	if err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return &provider{p, db, s.table}, nil
 }
+
+func (p *provider) close() error { return p.db.Close() }
 
 func (p *provider) up(ctx context.Context, _ target) ([]step, error) {
 	results, err := p.Up(ctx)

@@ -104,7 +104,7 @@ func TestMigrateUpAndDown(t *testing.T) {
 	require.Equal(t, each(all, "applied"), states(up))
 }
 
-// Without a choice up and status mean both sets, and down the application's.
+// Without a choice up and status mean all sets, and down the application's.
 func TestMigrateSets(t *testing.T) {
 	d := empty(t)
 	admin := d.Admin(t)
@@ -124,6 +124,7 @@ func TestMigrateSets(t *testing.T) {
 	all, _ := run(0, "status")
 	require.Equal(t, 1, all["txn"])
 	require.Greater(t, all["app"], 5)
+	require.Greater(t, all["river"], 5)
 
 	up, _ := run(0, "up", "--only", "txn")
 	require.Equal(t, map[string]int{"txn": 1}, up)
@@ -131,17 +132,32 @@ func TestMigrateSets(t *testing.T) {
 	require.False(t, table(t, admin, "users"), "another application takes it alone")
 
 	up, _ = run(0, "up")
-	require.Equal(t, map[string]int{"app": all["app"]}, up)
+	require.Equal(t, map[string]int{"app": all["app"], "river": all["river"]}, up)
+	require.True(t, table(t, admin, "river.river_job"))
+	again, _ := run(0, "up")
+	require.Empty(t, again)
 	down, _ := run(0, "down")
 	require.Equal(t, map[string]int{"app": 1}, down)
 	down, _ = run(0, "down", "--only", "txn", "--to", "0")
 	require.Equal(t, map[string]int{"txn": 1}, down)
 	require.False(t, table(t, admin, "interlock.commit_token"))
 
+	down, _ = run(0, "down", "--only", "river")
+	require.Equal(t, map[string]int{"river": 1}, down)
+	down, _ = run(0, "down", "--only", "river", "--to", "2")
+	require.Equal(t, map[string]int{"river": all["river"] - 3}, down)
+	down, _ = run(0, "down", "--only", "river", "--to", "0")
+	require.Equal(t, map[string]int{"river": 2}, down)
+	require.False(t, table(t, admin, "river.river_job"))
+	down, _ = run(0, "down", "--only", "river")
+	require.Empty(t, down)
+	up, _ = run(0, "up", "--only", "river")
+	require.Equal(t, map[string]int{"river": all["river"]}, up)
+
 	_, stderr := run(2, "down", "--only", "app,txn")
 	require.Contains(t, stderr, "name one set")
 	_, stderr = run(2, "up", "--only", "tables")
-	require.Contains(t, stderr, "no set is called \"tables\": there are app, txn")
+	require.Contains(t, stderr, "no set is called \"tables\": there are app, txn, river")
 }
 
 // People get lines, and the flag goes before the environment.
@@ -152,8 +168,8 @@ func TestMigrateForPeople(t *testing.T) {
 		require.Zero(t, code, stderr)
 		return stdout
 	}
-	require.Contains(t, run("status"), "app  1  pending  00001_users.sql\n")
-	require.Contains(t, run("up"), "app  1  applied  00001_users.sql\n")
+	require.Contains(t, run("status"), "app    1  pending  00001_users.sql\n")
+	require.Contains(t, run("up"), "app    1  applied  00001_users.sql\n")
 	require.Equal(t, "nothing to do\n", run("up"))
 }
 

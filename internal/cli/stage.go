@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/interlock-go/interlock/internal/jobs"
 	"github.com/interlock-go/interlock/txn"
 	"github.com/interlock-go/interlock/txn/txntest/faultproxy"
 	"github.com/interlock-go/interlock/txn/txntest/pgserver"
@@ -77,6 +78,7 @@ func (s *stage) migrate(ctx context.Context) error {
 	for _, step := range []struct{ database, sql string }{
 		{"postgres", "create database " + stageDatabase},
 		{stageDatabase, "alter default privileges grant select, insert, update, delete on tables to " + pgserver.AppRole},
+		{stageDatabase, "alter default privileges grant usage, select on sequences to " + pgserver.AppRole},
 	} {
 		if err := s.asOwner(ctx, step.database, step.sql); err != nil {
 			return err
@@ -87,11 +89,11 @@ func (s *stage) migrate(ctx context.Context) error {
 		return err
 	}
 	for _, set := range sets {
-		if _, err := set.migrate(ctx, cfg, target{}, (*provider).up); err != nil {
+		if _, err := set.migrate(ctx, cfg, target{}, migrator.up); err != nil {
 			return err
 		}
 	}
-	return s.asOwner(ctx, stageDatabase, "grant usage on schema interlock to "+pgserver.AppRole)
+	return s.asOwner(ctx, stageDatabase, "grant usage on schema interlock, "+jobs.Schema+" to "+pgserver.AppRole)
 }
 
 func (s *stage) asOwner(ctx context.Context, database, sql string) error {

@@ -41,13 +41,15 @@ const policy = `
 	db                    : pgx, txn, txn/sqlcbind, db/internal/sqlcgen, db/money | internal/testschema, txn/txntest/pgserver
 	db/internal/sqlcgen   : pgx, uuid, decimal, db/money
 	db/money              :
-	service/*             : txn, db, db/money | pgx, txn/txntest, txn/txntest/*, internal/testschema
+	service/*             : river, txn, db, db/money, internal/jobs, internal/mail | pgx, txn/txntest, txn/txntest/*, internal/testschema
+	internal/jobs         : pgx, river, txn | txn/txntest, internal/testschema
+	internal/mail         :
 
 	# The command, which puts everything together.
 
 	cmd/interlock         : internal/cli
-	internal/cli          : pgx, goose, cobra, txn, txn/txntest/faultproxy, txn/txntest/pgserver,
-	                        schema, db, db/money, service/* | txn/txntest, internal/testschema
+	internal/cli          : pgx, goose, river, cobra, txn, txn/txntest/faultproxy, txn/txntest/pgserver,
+	                        schema, db, db/money, service/*, internal/jobs, internal/mail | txn/txntest, internal/testschema
 
 	# The generator. It knows neither the schema nor the library, which only the text that it
 	# writes names. Of parse_cgo.go and parse_nocgo.go a build has one.
@@ -66,7 +68,7 @@ const policy = `
 
 	# For tests.
 
-	internal/testschema   : pgx, goose, schema, txn/txntest, testing
+	internal/testschema   : pgx, goose, schema, internal/jobs, txn/txntest, txn/txntest/pgserver, testing
 	internal/gomodproxy   : modfile, module, zip, testing
 	internal/policy       : | pgx, modfile, db, txn, internal/gomodproxy
 	internal/adopting     : | sqlc, modfile, txn/txntest, txn/txntest/pgserver, internal/gomodproxy
@@ -79,6 +81,7 @@ const policy = `
 var others = map[string]string{
 	"pgx":            "github.com/jackc/pgx/v5",
 	"goose":          "github.com/pressly/goose/v3",
+	"river":          "github.com/riverqueue/river",
 	"sqlc":           "github.com/sqlc-dev/sqlc",
 	"pg_query":       "github.com/pganalyze/pg_query_go/v6",
 	"pg_query in Go": "github.com/wasilibs/go-pgquery",

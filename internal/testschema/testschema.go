@@ -14,8 +14,10 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 
+	"github.com/interlock-go/interlock/internal/jobs"
 	"github.com/interlock-go/interlock/schema"
 	"github.com/interlock-go/interlock/txn/txntest"
+	"github.com/interlock-go/interlock/txn/txntest/pgserver"
 )
 
 // NewDatabase makes a database for t with the schema, and the Invariants to hold at the
@@ -58,15 +60,20 @@ const rows = `
 	INSERT INTO welcome_bonuses (user_id, transfer_id) VALUES (1, 1);
 	INSERT INTO activity_log (user_id, action, entity) VALUES (1, 'sign_up', 'users:1')`
 
-// Migrated is the schema after all migrations.
+// Migrated is the schema after all migrations, with River's tables.
 var Migrated txntest.Schema = migrated{}
 
 type migrated struct{}
 
-// Key hashes the migrations' names and texts.
+// Key hashes the migrations' names and texts, and River's.
 func (migrated) Key() (string, error) {
 	h := sha256.New()
-	err := fs.WalkDir(schema.FS, ".", func(path string, d fs.DirEntry, err error) error {
+	river, err := jobs.Fingerprint()
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintf(h, "%s\x00", river)
+	err = fs.WalkDir(schema.FS, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -80,12 +87,29 @@ func (migrated) Key() (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 
-// Apply runs the migrations.
+// Apply runs the migrations, and River's. Its tables are in a schema of their own, which the
+// ordinary role needs to be let into.
 func (migrated) Apply(ctx context.Context, ownerURL string) error {
-	return WithProvider(ownerURL, func(p *goose.Provider) error {
+	if err := WithProvider(ownerURL, func(p *goose.Provider) error {
 		_, err := p.Up(ctx)
 		return err
-	})
+	}); err != nil {
+		return err
+	}
+	river, err := jobs.OpenMigrator(ctx, ownerURL)
+	if err != nil {
+		return err
+	}
+	defer river.Close()
+	if _, err := river.Up(ctx); err != nil {
+		return err
+	}
+	c, err := pgx.Connect(ctx, ownerURL)
+	if err != nil {
+		return err
+	}
+	_, err = c.Exec(ctx, "grant usage on schema "+jobs.Schema+" to "+pgserver.AppRole)
+	return errors.Join(err, c.Close(ctx))
 }
 
 // WithProvider calls do with goose on the migrations and a database, for tests that migrate
