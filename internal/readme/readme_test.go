@@ -7,8 +7,10 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/stretchr/testify/require"
 
@@ -123,14 +125,15 @@ func run(t *testing.T, schema, program string) string {
 }
 
 var (
-	link = regexp.MustCompile(`\[([^\]]*)\]\(([^)]+)\)`)
-	test = regexp.MustCompile("^`(Test\\w+)`$")
-	span = regexp.MustCompile("`([^`\n]+)`")
-	goal = regexp.MustCompile("(?m)(?:^|`)make ([a-z]+)")
+	link  = regexp.MustCompile(`\[([^\]]*)\]\(([^)]+)\)`)
+	test  = regexp.MustCompile("^`(Test\\w+)`$")
+	span  = regexp.MustCompile("`([^`\n]+)`")
+	title = regexp.MustCompile("(?m)^#+ (.*)$")
+	goal  = regexp.MustCompile("(?m)(?:^|`)make ([a-z]+)")
 )
 
 // TestLinks follows the links within the repository. One whose text is the name of a test
-// leads to the file that has the test.
+// leads to the file that has the test; what follows a # is a heading there.
 func TestLinks(t *testing.T) {
 	t.Parallel()
 	tests := 0
@@ -139,7 +142,11 @@ func TestLinks(t *testing.T) {
 			if strings.HasPrefix(m[2], "https://") {
 				continue
 			}
-			target := filepath.Join(root, path.Dir(d.name), m[2])
+			file, heading, _ := strings.Cut(m[2], "#")
+			target := filepath.Join(root, path.Dir(d.name), file)
+			if file == "" {
+				target = filepath.Join(root, d.name)
+			}
 			info, err := os.Stat(target)
 			require.NoError(t, err, d.name)
 			if info.IsDir() {
@@ -147,6 +154,7 @@ func TestLinks(t *testing.T) {
 			}
 			text, err := os.ReadFile(target)
 			require.NoError(t, err, d.name)
+			require.True(t, heading == "" || slices.Contains(headings(string(text)), heading), "%s leads to %s, where there is no such heading", d.name, m[2])
 			if name := test.FindStringSubmatch(m[1]); name != nil {
 				tests++
 				there := strings.Contains(string(text), "\nfunc "+name[1]+"(t *testing.T)")
@@ -155,6 +163,23 @@ func TestLinks(t *testing.T) {
 		}
 	}
 	require.Greater(t, tests, 10)
+}
+
+// headings are a page's, as links name them.
+func headings(page string) (names []string) {
+	for _, m := range title.FindAllStringSubmatch(page, -1) {
+		kept := strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ', r == '-':
+				return '-'
+			case unicode.IsLetter(r), unicode.IsDigit(r), r == '_':
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, m[1])
+		names = append(names, kept)
+	}
+	return names
 }
 
 // TestNames looks for the files and folders that README.md names, and for make's targets.
