@@ -37,6 +37,8 @@ var conventions = []convention{
 	{"no test is skipped", skips},
 	{"no decision by the text of an error", matchesText},
 	{"transactions of services have a label", unlabelled},
+	{"services have no SQL of their own", rawSQL},
+	{"functions of services say what they lock", lockless},
 }
 
 // allowed are the functions that may break a convention, and why.
@@ -332,6 +334,59 @@ func isLabel(e ast.Expr) bool {
 	return !ok || len(text.Value) > len(`""`)
 }
 
+// rawSQL finds statements outside of queries/, where nobody checks them.
+func rawSQL(f *source) []fault {
+	if f.isTest() || !strings.HasPrefix(f.path, "service/") {
+		return nil
+	}
+	const advice = "write it in queries/, so that it is checked, typed and listed with what it locks"
+	return faultsOf(f, advice, func(n ast.Node) []ast.Node {
+		switch n := n.(type) {
+		case *ast.BasicLit:
+			return at(n, n.Kind == token.STRING && sqlText.MatchString(n.Value))
+		case *ast.CallExpr:
+			s, ok := n.Fun.(*ast.SelectorExpr)
+			return at(n, ok && slices.Contains(sends, s.Sel.Name))
+		}
+		return nil
+	})
+}
+
+// sends are the methods of a handle that take a statement as text.
+var sends = []string{"Exec", "Query", "QueryRow", "SendBatch", "CopyFrom", "Queue", "QueueValue"}
+
+var sqlText = regexp.MustCompile("(?is)^[\"`]\\s*(select|insert|update|delete|merge|with|lock|truncate)\\b.*\\b(from|into|set|as|table|values)\\b")
+
+// lockless finds exported functions that take a handle, and whose comment leaves out what a
+// caller has to know in order to put them together: what they lock, in which order, at which
+// isolation, and which errors they return.
+func lockless(f *source) []fault {
+	if f.isTest() || !strings.HasPrefix(f.path, "service/") {
+		return nil
+	}
+	const advice = "say in its comment what it locks and in which order (or that it locks nothing), at which isolation, and which errors it returns"
+	return faultsOf(f, advice, func(n ast.Node) []ast.Node {
+		fn, ok := n.(*ast.FuncDecl)
+		if !ok || !fn.Name.IsExported() || !takesHandle(fn) {
+			return nil
+		}
+		doc := fn.Doc.Text()
+		return at(fn, !saysLocks.MatchString(doc) || !saysIsolation.MatchString(doc) || !saysErrors.MatchString(doc))
+	})
+}
+
+func takesHandle(fn *ast.FuncDecl) bool {
+	return slices.ContainsFunc(fn.Type.Params.List, func(p *ast.Field) bool {
+		return isName(p.Type, "txn", "Transactor") || isName(p.Type, "txn", "ReadTransactor")
+	})
+}
+
+var (
+	saysLocks     = regexp.MustCompile(`(?i)\block`)
+	saysIsolation = regexp.MustCompile(`READ COMMITTED|REPEATABLE READ|SERIALIZABLE|isolation`)
+	saysErrors    = regexp.MustCompile(`refused with|\bErr[A-Z]|\w+Error\b|\berrors?\b`)
+)
+
 // isName says whether an expression is pkg.name.
 func isName(e ast.Expr, pkg, name string) bool {
 	s, ok := e.(*ast.SelectorExpr)
@@ -376,6 +431,13 @@ func TestConventionsFindFaults(t *testing.T) {
 		{check: unlabelled, path: "service/a/a.go", text: "package a; var o txn.Options; var p = txn.Options{}; var q = txn.Options{Label: ``, Timeout: 1}", broken: 3},
 		{check: unlabelled, path: "service/a/a.go", text: "package a; var p = txn.Options{Label: `a: b`}; var q = txn.Options{Label: label}; func f(o txn.Options) {}"},
 		{check: unlabelled, path: "txn/a.go", text: "package a; var p = txn.Options{}"},
+		{check: rawSQL, path: "service/a/a.go", text: "package a; const s = ` SELECT 1 FROM t`; func f() { tx.Exec(ctx, s); q.Queued().GetUser(1) }", broken: 2},
+		{check: rawSQL, path: "service/a/a.go", text: "package a; const s = `update the counter`"},
+		{check: rawSQL, path: "service/a/a_test.go", text: "package a; const s = `select 1 from t`"},
+		{check: lockless, path: "service/a/a.go", text: "package a\n// F moves money.\nfunc F(ctx context.Context, t txn.Transactor) {}\n" +
+			"// G locks nothing, at any isolation.\nfunc G(t txn.ReadTransactor) {}", broken: 2},
+		{check: lockless, path: "service/a/a.go", text: "package a\n// F locks nothing, at any isolation. It is refused with ErrA.\nfunc F(t txn.Transactor) {}\n" +
+			"func g(t txn.Transactor) {}\nfunc H(tx *txn.Tx) {}"},
 	} {
 		f, err := parse(c.path, []byte(c.text))
 		require.NoError(t, err)

@@ -17,6 +17,9 @@ const WelcomeBonus money.Minor = 1000
 // one from before there was a bonus. If the owner has had it, on this account or another, the
 // receipt is that of the time, with Replayed set. New users get it by SignUp.
 //
+// It locks the owner and then the account, both FOR NO KEY UPDATE, and is right at each
+// isolation level.
+//
 // It is refused with ErrUnknownAccount, ErrNotOpen or ErrBalanceOverflow.
 func GrantWelcomeBonus(ctx context.Context, t txn.Transactor, account int64) (Receipt, error) {
 	opts := txn.Options{

@@ -16,7 +16,8 @@ type DepositRequest struct {
 	Memo    string      // at most 500 characters
 }
 
-// Deposit puts money into an account, once for each key.
+// Deposit puts money into an account, once for each key: it adds to the balance. It locks the
+// account FOR NO KEY UPDATE, and is right at each isolation level.
 //
 // It is refused with ErrAmountNotPositive, ErrUnknownAccount, ErrNotOpen, ErrBalanceOverflow,
 // ErrKeyReused or ErrInvalid.
@@ -33,7 +34,8 @@ type WithdrawRequest struct {
 	Memo    string      // at most 500 characters
 }
 
-// Withdraw takes money out of an account, once for each key.
+// Withdraw takes money out of an account, once for each key. It locks the account FOR NO KEY
+// UPDATE, and is right at each isolation level.
 //
 // It is refused with ErrAmountNotPositive, ErrUnknownAccount, ErrNotOpen,
 // ErrInsufficientFunds, ErrKeyReused or ErrInvalid.

@@ -26,6 +26,7 @@ type SignedUp struct {
 // outcome the call may be repeated. ErrEmailTaken then says that the address has its user:
 // by the first call, unless somebody else signed up with it in between.
 //
+// It locks nothing that was there before, and is right at each isolation level.
 // It is refused with ErrEmailTaken or ErrInvalid.
 func SignUp(ctx context.Context, t txn.Transactor, r SignUpRequest) (SignedUp, error) {
 	opts := txn.Options{Label: "account: sign up"}

@@ -13,7 +13,8 @@ import (
 )
 
 // Balance returns what a customer's account holds. By the time the caller looks at it, it may
-// hold something else: whoever wants to spend it asks for the transfer and is refused.
+// hold something else: whoever wants to spend it asks for the transfer and is refused. It locks
+// nothing, at any isolation level.
 //
 // It is refused with ErrUnknownAccount.
 func Balance(ctx context.Context, t txn.ReadTransactor, account int64) (money.Minor, error) {
@@ -56,7 +57,7 @@ type Entry struct {
 
 // Statement returns a page of a customer's account's ledger. Entries that are made while
 // somebody turns pages neither repeat nor hide others: a page begins below an entry, not
-// after a number of them.
+// after a number of them. It locks nothing, at any isolation level.
 //
 // It is refused with ErrUnknownAccount or ErrInvalid.
 func Statement(ctx context.Context, t txn.ReadTransactor, r StatementRequest) (Page, error) {

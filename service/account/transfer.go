@@ -16,7 +16,8 @@ type TransferRequest struct {
 	Memo     string      // for both sides to read; at most 500 characters
 }
 
-// Transfer moves money from one account to another, once for each key.
+// Transfer moves money from one account to another, once for each key. It locks both accounts
+// FOR NO KEY UPDATE, in the order of their ids, and is right at each isolation level.
 //
 // It is refused with ErrAmountNotPositive, ErrSameAccount, ErrUnknownAccount, ErrNotOpen,
 // ErrInsufficientFunds, ErrBalanceOverflow, ErrKeyReused or ErrInvalid.
