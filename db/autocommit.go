@@ -32,11 +32,49 @@ func (q *AutocommitQueries) AddActivity(ctx context.Context, arg AddActivityPara
 	return q.write.AddActivity(ctx, arg)
 }
 
+// CountOrder counts an order of a user, and returns how many it has made by now.
+//
+// Writes customer_counters.
+func (q *AutocommitQueries) CountOrder(ctx context.Context, userID int64) (int64, error) {
+	return q.write.CountOrder(ctx, userID)
+}
+
 // CreateAccount opens an empty account for a user.
 //
 // Writes accounts.
 func (q *AutocommitQueries) CreateAccount(ctx context.Context, userID int64) (Account, error) {
 	return q.write.CreateAccount(ctx, userID)
+}
+
+// CreateOrder fails with orders_idempotency_key_key if another request has taken the key. Its
+// items follow in the same transaction, by CreateOrderItems: COMMIT fails without them.
+//
+// Writes orders.
+func (q *AutocommitQueries) CreateOrder(ctx context.Context, arg CreateOrderParams) (Order, error) {
+	return q.write.CreateOrder(ctx, arg)
+}
+
+// CreateOrderItems puts products into an order, with the names and prices that the caller has
+// read under their locks. The arrays have a place for each product, in the same order.
+//
+// Writes order_items.
+func (q *AutocommitQueries) CreateOrderItems(ctx context.Context, arg CreateOrderItemsParams) (int64, error) {
+	return q.write.CreateOrderItems(ctx, arg)
+}
+
+// CreatePayment notes that an order is to be paid, before a provider is asked for it. An order
+// has one payment, of its total.
+//
+// Writes payments.
+func (q *AutocommitQueries) CreatePayment(ctx context.Context, arg CreatePaymentParams) (Payment, error) {
+	return q.write.CreatePayment(ctx, arg)
+}
+
+// CreateProduct offers a product that has some stock from the start.
+//
+// Writes products.
+func (q *AutocommitQueries) CreateProduct(ctx context.Context, arg CreateProductParams) (Product, error) {
+	return q.write.CreateProduct(ctx, arg)
 }
 
 // Writes profiles.
@@ -66,6 +104,18 @@ func (q *AutocommitQueries) CreateWelcomeBonus(ctx context.Context, arg CreateWe
 	return q.write.CreateWelcomeBonus(ctx, arg)
 }
 
+// FindOrderByKey finds what a request with this key ordered.
+//
+// Reads orders.
+func (q *AutocommitQueries) FindOrderByKey(ctx context.Context, idempotencyKey string) (Order, error) {
+	return q.read.FindOrderByKey(ctx, idempotencyKey)
+}
+
+// Reads payments.
+func (q *AutocommitQueries) FindPaymentOfOrder(ctx context.Context, orderID int64) (Payment, error) {
+	return q.read.FindPaymentOfOrder(ctx, orderID)
+}
+
 // FindTransferByKey finds what a request with this key did.
 //
 // Reads transfers.
@@ -93,6 +143,27 @@ func (q *AutocommitQueries) FindWelcomeBonus(ctx context.Context, userID int64) 
 // Reads accounts.
 func (q *AutocommitQueries) GetAccount(ctx context.Context, id int64) (Account, error) {
 	return q.read.GetAccount(ctx, id)
+}
+
+// GetCustomerCounter finds no row for a user who has never ordered.
+//
+// Reads customer_counters.
+func (q *AutocommitQueries) GetCustomerCounter(ctx context.Context, userID int64) (CustomerCounter, error) {
+	return q.read.GetCustomerCounter(ctx, userID)
+}
+
+// GetOrder reads an order as it was last committed. To decide by what it says, lock it.
+//
+// Reads orders.
+func (q *AutocommitQueries) GetOrder(ctx context.Context, id int64) (Order, error) {
+	return q.read.GetOrder(ctx, id)
+}
+
+// GetProduct reads a product as it was last committed. To decide by what it says, lock it.
+//
+// Reads products.
+func (q *AutocommitQueries) GetProduct(ctx context.Context, id int64) (Product, error) {
+	return q.read.GetProduct(ctx, id)
 }
 
 // Reads profiles.
@@ -144,6 +215,20 @@ func (q *AutocommitQueries) ListEntries(ctx context.Context, arg ListEntriesPara
 	return q.read.ListEntries(ctx, arg)
 }
 
+// Reads order_items.
+func (q *AutocommitQueries) ListOrderItems(ctx context.Context, orderID int64) ([]OrderItem, error) {
+	return q.read.ListOrderItems(ctx, orderID)
+}
+
+// NextOrder returns the number of an order that is about to be made, and the time that it will
+// bear: so everything that refers to it can travel with COMMIT. A number that is not used is
+// missing, as those of transactions that failed are.
+//
+// Calls nextval().
+func (q *AutocommitQueries) NextOrder(ctx context.Context) (NextOrderRow, error) {
+	return q.write.NextOrder(ctx)
+}
+
 // RecordTransfer moves money: it writes the transfer and its two ledger entries, and changes
 // the balances of those of the two accounts that are customers'. No row, and nothing was
 // done: a transfer with this key exists.
@@ -155,6 +240,15 @@ func (q *AutocommitQueries) ListEntries(ctx context.Context, arg ListEntriesPara
 // Writes accounts, ledger_entries, transfers.
 func (q *AutocommitQueries) RecordTransfer(ctx context.Context, arg RecordTransferParams) (RecordTransferRow, error) {
 	return q.write.RecordTransfer(ctx, arg)
+}
+
+// ReturnStock puts a quantity of each product back into stock, the reverse of TakeStock, with the
+// same demands on the caller. That something comes back that was not given out is
+// products_stock_was_received.
+//
+// Writes products.
+func (q *AutocommitQueries) ReturnStock(ctx context.Context, arg ReturnStockParams) (int64, error) {
+	return q.write.ReturnStock(ctx, arg)
 }
 
 // SetAccountStatus freezes, opens or closes a customer's account, and returns it as it is
@@ -175,9 +269,31 @@ func (q *AutocommitQueries) SetAccountStatusAtVersion(ctx context.Context, arg S
 	return sqlcgen.New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), guardSetAccountStatusAtVersion)).SetAccountStatusAtVersion(ctx, arg)
 }
 
+// SetOrderStatus moves an order on, and returns it as it is then. The caller holds its lock
+// (LockOrder), and has seen that the status may follow; otherwise orders_status_follows refuses
+// it. For an order that ends, stock_returned says whether the goods are in stock again.
+//
+// Writes orders.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *AutocommitQueries) SetOrderStatus(ctx context.Context, arg SetOrderStatusParams) (Order, error) {
+	return sqlcgen.New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), guardSetOrderStatus)).SetOrderStatus(ctx, arg)
+}
+
 // SumEntries adds up an account's ledger. For a system account this is its balance.
 //
 // Reads ledger_entries.
 func (q *AutocommitQueries) SumEntries(ctx context.Context, accountID int64) (int64, error) {
 	return q.read.SumEntries(ctx, accountID)
+}
+
+// TakeStock takes a quantity of each product out of stock. It returns of how many products. The
+// ids differ from one another, and quantities has one for each, in the same order.
+//
+// The caller holds the locks of the products (LockProducts), and has looked at their stock under
+// them. Too little stock is products_stock_not_negative; a product that does not exist fails
+// with cardinal_number_domain_check: so it can travel with COMMIT.
+//
+// Writes products.
+func (q *AutocommitQueries) TakeStock(ctx context.Context, arg TakeStockParams) (int64, error) {
+	return q.write.TakeStock(ctx, arg)
 }

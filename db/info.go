@@ -16,11 +16,46 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "CountOrder", Command: "one", Kind: txn.WriteQuery,
+		Writes: []string{"customer_counters"},
+		Implied: []txn.QueryLock{
+			{Table: "customer_counters", Strength: "FOR NO KEY UPDATE"},
+			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
 		Name: "CreateAccount", Command: "one", Kind: txn.WriteQuery,
 		Writes: []string{"accounts"},
 		Implied: []txn.QueryLock{
 			{Table: "users", Strength: "FOR KEY SHARE"},
 		},
+	},
+	{
+		Name: "CreateOrder", Command: "one", Kind: txn.WriteQuery,
+		Writes: []string{"orders"},
+		Implied: []txn.QueryLock{
+			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "CreateOrderItems", Command: "execrows", Kind: txn.WriteQuery,
+		Writes: []string{"order_items"},
+		Implied: []txn.QueryLock{
+			{Table: "orders", Strength: "FOR KEY SHARE"},
+			{Table: "products", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "CreatePayment", Command: "one", Kind: txn.WriteQuery,
+		Writes: []string{"payments"},
+		Implied: []txn.QueryLock{
+			{Table: "orders", Strength: "FOR KEY SHARE"},
+			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "CreateProduct", Command: "one", Kind: txn.WriteQuery,
+		Writes: []string{"products"},
 	},
 	{
 		Name: "CreateProfile", Command: "one", Kind: txn.WriteQuery,
@@ -49,6 +84,14 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "FindOrderByKey", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"orders"},
+	},
+	{
+		Name: "FindPaymentOfOrder", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"payments"},
+	},
+	{
 		Name: "FindTransferByKey", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"transfers"},
 	},
@@ -63,6 +106,18 @@ var QueryInfo = []txn.QueryInfo{
 	{
 		Name: "GetAccount", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"accounts"},
+	},
+	{
+		Name: "GetCustomerCounter", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"customer_counters"},
+	},
+	{
+		Name: "GetOrder", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"orders"},
+	},
+	{
+		Name: "GetProduct", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"products"},
 	},
 	{
 		Name: "GetProfile", Command: "one", Kind: txn.ReadQuery,
@@ -95,6 +150,10 @@ var QueryInfo = []txn.QueryInfo{
 	{
 		Name: "ListEntries", Command: "many", Kind: txn.ReadQuery,
 		Reads: []string{"ledger_entries", "transfers"},
+	},
+	{
+		Name: "ListOrderItems", Command: "many", Kind: txn.ReadQuery,
+		Reads: []string{"order_items"},
 	},
 	{
 		Name: "LockAccount", Command: "one", Kind: txn.LockQuery,
@@ -157,10 +216,26 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "LockOrder", Command: "one", Kind: txn.LockQuery,
+		Locks: []txn.QueryLock{
+			{Table: "orders", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
+		Name: "LockProducts", Command: "many", Kind: txn.LockQuery,
+		Locks: []txn.QueryLock{
+			{Table: "products", Strength: "FOR NO KEY UPDATE", Order: "id"},
+		},
+	},
+	{
 		Name: "LockUser", Command: "one", Kind: txn.LockQuery,
 		Locks: []txn.QueryLock{
 			{Table: "users", Strength: "FOR NO KEY UPDATE"},
 		},
+	},
+	{
+		Name: "NextOrder", Command: "one", Kind: txn.WriteQuery,
+		Calls: []string{"nextval"},
 	},
 	{
 		Name: "RecordTransfer", Command: "one", Kind: txn.WriteQuery,
@@ -169,6 +244,13 @@ var QueryInfo = []txn.QueryInfo{
 			{Table: "accounts", Strength: "FOR KEY SHARE"},
 			{Table: "accounts", Strength: "FOR NO KEY UPDATE"},
 			{Table: "transfers", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "ReturnStock", Command: "one", Kind: txn.WriteQuery,
+		Writes: []string{"products"},
+		Implied: []txn.QueryLock{
+			{Table: "products", Strength: "FOR NO KEY UPDATE"},
 		},
 	},
 	{
@@ -189,7 +271,22 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "SetOrderStatus", Command: "one", Kind: txn.WriteQuery,
+		Writes:     []string{"orders"},
+		AffectsOne: true,
+		Implied: []txn.QueryLock{
+			{Table: "orders", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
 		Name: "SumEntries", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"ledger_entries"},
+	},
+	{
+		Name: "TakeStock", Command: "one", Kind: txn.WriteQuery,
+		Writes: []string{"products"},
+		Implied: []txn.QueryLock{
+			{Table: "products", Strength: "FOR NO KEY UPDATE"},
+		},
 	},
 }

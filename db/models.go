@@ -25,10 +25,21 @@ type (
 	AccountKind       = sqlcgen.AccountKind
 	AccountStatus     = sqlcgen.AccountStatus
 	ActivityLog       = sqlcgen.ActivityLog
+	CustomerCounter   = sqlcgen.CustomerCounter
 	LedgerEntry       = sqlcgen.LedgerEntry
 	NullAccountKind   = sqlcgen.NullAccountKind
 	NullAccountStatus = sqlcgen.NullAccountStatus
+	NullOrderStatus   = sqlcgen.NullOrderStatus
+	NullPaymentMethod = sqlcgen.NullPaymentMethod
+	NullPaymentStatus = sqlcgen.NullPaymentStatus
 	NullTransferKind  = sqlcgen.NullTransferKind
+	Order             = sqlcgen.Order
+	OrderItem         = sqlcgen.OrderItem
+	OrderStatus       = sqlcgen.OrderStatus
+	Payment           = sqlcgen.Payment
+	PaymentMethod     = sqlcgen.PaymentMethod
+	PaymentStatus     = sqlcgen.PaymentStatus
+	Product           = sqlcgen.Product
 	Profile           = sqlcgen.Profile
 	Setting           = sqlcgen.Setting
 	Transfer          = sqlcgen.Transfer
@@ -39,15 +50,30 @@ type (
 
 // Values of the enumerations.
 const (
-	AccountKindCustomer      = sqlcgen.AccountKindCustomer
-	AccountKindSystem        = sqlcgen.AccountKindSystem
-	AccountStatusOpen        = sqlcgen.AccountStatusOpen
-	AccountStatusFrozen      = sqlcgen.AccountStatusFrozen
-	AccountStatusClosed      = sqlcgen.AccountStatusClosed
-	TransferKindTransfer     = sqlcgen.TransferKindTransfer
-	TransferKindDeposit      = sqlcgen.TransferKindDeposit
-	TransferKindWithdrawal   = sqlcgen.TransferKindWithdrawal
-	TransferKindWelcomeBonus = sqlcgen.TransferKindWelcomeBonus
+	AccountKindCustomer       = sqlcgen.AccountKindCustomer
+	AccountKindSystem         = sqlcgen.AccountKindSystem
+	AccountStatusOpen         = sqlcgen.AccountStatusOpen
+	AccountStatusFrozen       = sqlcgen.AccountStatusFrozen
+	AccountStatusClosed       = sqlcgen.AccountStatusClosed
+	OrderStatusPending        = sqlcgen.OrderStatusPending
+	OrderStatusConfirmed      = sqlcgen.OrderStatusConfirmed
+	OrderStatusPaid           = sqlcgen.OrderStatusPaid
+	OrderStatusShipped        = sqlcgen.OrderStatusShipped
+	OrderStatusCancelled      = sqlcgen.OrderStatusCancelled
+	OrderStatusRefunded       = sqlcgen.OrderStatusRefunded
+	PaymentMethodCard         = sqlcgen.PaymentMethodCard
+	PaymentMethodBankTransfer = sqlcgen.PaymentMethodBankTransfer
+	PaymentMethodWallet       = sqlcgen.PaymentMethodWallet
+	PaymentStatusPending      = sqlcgen.PaymentStatusPending
+	PaymentStatusCompleted    = sqlcgen.PaymentStatusCompleted
+	PaymentStatusFailed       = sqlcgen.PaymentStatusFailed
+	PaymentStatusCancelled    = sqlcgen.PaymentStatusCancelled
+	PaymentStatusRefunding    = sqlcgen.PaymentStatusRefunding
+	PaymentStatusRefunded     = sqlcgen.PaymentStatusRefunded
+	TransferKindTransfer      = sqlcgen.TransferKindTransfer
+	TransferKindDeposit       = sqlcgen.TransferKindDeposit
+	TransferKindWithdrawal    = sqlcgen.TransferKindWithdrawal
+	TransferKindWelcomeBonus  = sqlcgen.TransferKindWelcomeBonus
 )
 
 // AllAccountKindValues is sqlc's function of that name.
@@ -56,8 +82,37 @@ func AllAccountKindValues() []AccountKind { return sqlcgen.AllAccountKindValues(
 // AllAccountStatusValues is sqlc's function of that name.
 func AllAccountStatusValues() []AccountStatus { return sqlcgen.AllAccountStatusValues() }
 
+// AllOrderStatusValues is sqlc's function of that name.
+func AllOrderStatusValues() []OrderStatus { return sqlcgen.AllOrderStatusValues() }
+
+// AllPaymentMethodValues is sqlc's function of that name.
+func AllPaymentMethodValues() []PaymentMethod { return sqlcgen.AllPaymentMethodValues() }
+
+// AllPaymentStatusValues is sqlc's function of that name.
+func AllPaymentStatusValues() []PaymentStatus { return sqlcgen.AllPaymentStatusValues() }
+
 // AllTransferKindValues is sqlc's function of that name.
 func AllTransferKindValues() []TransferKind { return sqlcgen.AllTransferKindValues() }
+
+// Of the queries in order.sql.
+type (
+	CreateOrderItemsParams = sqlcgen.CreateOrderItemsParams
+	CreateOrderParams      = sqlcgen.CreateOrderParams
+	NextOrderRow           = sqlcgen.NextOrderRow
+	SetOrderStatusParams   = sqlcgen.SetOrderStatusParams
+)
+
+// Of the queries in payment.sql.
+type (
+	CreatePaymentParams = sqlcgen.CreatePaymentParams
+)
+
+// Of the queries in product.sql.
+type (
+	CreateProductParams = sqlcgen.CreateProductParams
+	ReturnStockParams   = sqlcgen.ReturnStockParams
+	TakeStockParams     = sqlcgen.TakeStockParams
+)
 
 // Of the queries in transfer.sql.
 type (

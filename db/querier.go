@@ -8,6 +8,14 @@ import (
 
 // ReadQuerier has the queries that only read.
 type ReadQuerier interface {
+	// FindOrderByKey finds what a request with this key ordered.
+	//
+	// Reads orders.
+	FindOrderByKey(ctx context.Context, idempotencyKey string) (Order, error)
+
+	// Reads payments.
+	FindPaymentOfOrder(ctx context.Context, orderID int64) (Payment, error)
+
 	// FindTransferByKey finds what a request with this key did.
 	//
 	// Reads transfers.
@@ -28,6 +36,21 @@ type ReadQuerier interface {
 	//
 	// Reads accounts.
 	GetAccount(ctx context.Context, id int64) (Account, error)
+
+	// GetCustomerCounter finds no row for a user who has never ordered.
+	//
+	// Reads customer_counters.
+	GetCustomerCounter(ctx context.Context, userID int64) (CustomerCounter, error)
+
+	// GetOrder reads an order as it was last committed. To decide by what it says, lock it.
+	//
+	// Reads orders.
+	GetOrder(ctx context.Context, id int64) (Order, error)
+
+	// GetProduct reads a product as it was last committed. To decide by what it says, lock it.
+	//
+	// Reads products.
+	GetProduct(ctx context.Context, id int64) (Product, error)
 
 	// Reads profiles.
 	GetProfile(ctx context.Context, userID int64) (Profile, error)
@@ -62,6 +85,9 @@ type ReadQuerier interface {
 	// Reads ledger_entries, transfers.
 	ListEntries(ctx context.Context, arg ListEntriesParams) ([]ListEntriesRow, error)
 
+	// Reads order_items.
+	ListOrderItems(ctx context.Context, orderID int64) ([]OrderItem, error)
+
 	// SumEntries adds up an account's ledger. For a system account this is its balance.
 	//
 	// Reads ledger_entries.
@@ -75,10 +101,38 @@ type WriteQuerier interface {
 	// Writes activity_log.
 	AddActivity(ctx context.Context, arg AddActivityParams) (int64, error)
 
+	// CountOrder counts an order of a user, and returns how many it has made by now.
+	//
+	// Writes customer_counters.
+	CountOrder(ctx context.Context, userID int64) (int64, error)
+
 	// CreateAccount opens an empty account for a user.
 	//
 	// Writes accounts.
 	CreateAccount(ctx context.Context, userID int64) (Account, error)
+
+	// CreateOrder fails with orders_idempotency_key_key if another request has taken the key. Its
+	// items follow in the same transaction, by CreateOrderItems: COMMIT fails without them.
+	//
+	// Writes orders.
+	CreateOrder(ctx context.Context, arg CreateOrderParams) (Order, error)
+
+	// CreateOrderItems puts products into an order, with the names and prices that the caller has
+	// read under their locks. The arrays have a place for each product, in the same order.
+	//
+	// Writes order_items.
+	CreateOrderItems(ctx context.Context, arg CreateOrderItemsParams) (int64, error)
+
+	// CreatePayment notes that an order is to be paid, before a provider is asked for it. An order
+	// has one payment, of its total.
+	//
+	// Writes payments.
+	CreatePayment(ctx context.Context, arg CreatePaymentParams) (Payment, error)
+
+	// CreateProduct offers a product that has some stock from the start.
+	//
+	// Writes products.
+	CreateProduct(ctx context.Context, arg CreateProductParams) (Product, error)
 
 	// Writes profiles.
 	CreateProfile(ctx context.Context, arg CreateProfileParams) (Profile, error)
@@ -99,6 +153,13 @@ type WriteQuerier interface {
 	// Writes welcome_bonuses.
 	CreateWelcomeBonus(ctx context.Context, arg CreateWelcomeBonusParams) (WelcomeBonuse, error)
 
+	// NextOrder returns the number of an order that is about to be made, and the time that it will
+	// bear: so everything that refers to it can travel with COMMIT. A number that is not used is
+	// missing, as those of transactions that failed are.
+	//
+	// Calls nextval().
+	NextOrder(ctx context.Context) (NextOrderRow, error)
+
 	// RecordTransfer moves money: it writes the transfer and its two ledger entries, and changes
 	// the balances of those of the two accounts that are customers'. No row, and nothing was
 	// done: a transfer with this key exists.
@@ -109,6 +170,13 @@ type WriteQuerier interface {
 	//
 	// Writes accounts, ledger_entries, transfers.
 	RecordTransfer(ctx context.Context, arg RecordTransferParams) (RecordTransferRow, error)
+
+	// ReturnStock puts a quantity of each product back into stock, the reverse of TakeStock, with the
+	// same demands on the caller. That something comes back that was not given out is
+	// products_stock_was_received.
+	//
+	// Writes products.
+	ReturnStock(ctx context.Context, arg ReturnStockParams) (int64, error)
 
 	// SetAccountStatus freezes, opens or closes a customer's account, and returns it as it is
 	// then. That there is no such account, or it is the system's, is an error.
@@ -123,6 +191,24 @@ type WriteQuerier interface {
 	// Writes accounts.
 	// Fails with a *txn.StaleError if the row has another version, with txn.ErrNotFound if it is gone.
 	SetAccountStatusAtVersion(ctx context.Context, arg SetAccountStatusAtVersionParams) (Account, error)
+
+	// SetOrderStatus moves an order on, and returns it as it is then. The caller holds its lock
+	// (LockOrder), and has seen that the status may follow; otherwise orders_status_follows refuses
+	// it. For an order that ends, stock_returned says whether the goods are in stock again.
+	//
+	// Writes orders.
+	// Fails with a *txn.AffectedError unless it changes one row.
+	SetOrderStatus(ctx context.Context, arg SetOrderStatusParams) (Order, error)
+
+	// TakeStock takes a quantity of each product out of stock. It returns of how many products. The
+	// ids differ from one another, and quantities has one for each, in the same order.
+	//
+	// The caller holds the locks of the products (LockProducts), and has looked at their stock under
+	// them. Too little stock is products_stock_not_negative; a product that does not exist fails
+	// with cardinal_number_domain_check: so it can travel with COMMIT.
+	//
+	// Writes products.
+	TakeStock(ctx context.Context, arg TakeStockParams) (int64, error)
 }
 
 // LockQuerier adds the queries that need a read-write transaction: their locks, for
@@ -196,6 +282,19 @@ type LockQuerier interface {
 	//
 	// Locks accounts FOR NO KEY UPDATE SKIP LOCKED, ordered by id.
 	LockNextAccounts(ctx context.Context, arg LockNextAccountsParams) ([]Account, error)
+
+	// LockOrder locks an order in order to change it. Others may go on reading it, and inserting
+	// rows that refer to it. Whoever needs products, too, has locked them before.
+	//
+	// Locks orders FOR NO KEY UPDATE.
+	LockOrder(ctx context.Context, id int64) (Order, error)
+
+	// LockProducts locks products in the order of their ids, in order to change stock or prices.
+	// Others may go on reading them, and inserting rows that refer to them. A product that does not
+	// exist is missing from the result.
+	//
+	// Locks products FOR NO KEY UPDATE, ordered by id.
+	LockProducts(ctx context.Context, ids []int64) ([]Product, error)
 
 	// LockUser locks a user in order to do something once for it. Others may go on inserting
 	// rows that refer to it.

@@ -28,11 +28,49 @@ func (q *Queries) AddActivity(ctx context.Context, arg AddActivityParams) (int64
 	return q.q.AddActivity(ctx, arg)
 }
 
+// CountOrder counts an order of a user, and returns how many it has made by now.
+//
+// Writes customer_counters.
+func (q *Queries) CountOrder(ctx context.Context, userID int64) (int64, error) {
+	return q.q.CountOrder(ctx, userID)
+}
+
 // CreateAccount opens an empty account for a user.
 //
 // Writes accounts.
 func (q *Queries) CreateAccount(ctx context.Context, userID int64) (Account, error) {
 	return q.q.CreateAccount(ctx, userID)
+}
+
+// CreateOrder fails with orders_idempotency_key_key if another request has taken the key. Its
+// items follow in the same transaction, by CreateOrderItems: COMMIT fails without them.
+//
+// Writes orders.
+func (q *Queries) CreateOrder(ctx context.Context, arg CreateOrderParams) (Order, error) {
+	return q.q.CreateOrder(ctx, arg)
+}
+
+// CreateOrderItems puts products into an order, with the names and prices that the caller has
+// read under their locks. The arrays have a place for each product, in the same order.
+//
+// Writes order_items.
+func (q *Queries) CreateOrderItems(ctx context.Context, arg CreateOrderItemsParams) (int64, error) {
+	return q.q.CreateOrderItems(ctx, arg)
+}
+
+// CreatePayment notes that an order is to be paid, before a provider is asked for it. An order
+// has one payment, of its total.
+//
+// Writes payments.
+func (q *Queries) CreatePayment(ctx context.Context, arg CreatePaymentParams) (Payment, error) {
+	return q.q.CreatePayment(ctx, arg)
+}
+
+// CreateProduct offers a product that has some stock from the start.
+//
+// Writes products.
+func (q *Queries) CreateProduct(ctx context.Context, arg CreateProductParams) (Product, error) {
+	return q.q.CreateProduct(ctx, arg)
 }
 
 // Writes profiles.
@@ -62,6 +100,18 @@ func (q *Queries) CreateWelcomeBonus(ctx context.Context, arg CreateWelcomeBonus
 	return q.q.CreateWelcomeBonus(ctx, arg)
 }
 
+// FindOrderByKey finds what a request with this key ordered.
+//
+// Reads orders.
+func (q *Queries) FindOrderByKey(ctx context.Context, idempotencyKey string) (Order, error) {
+	return q.q.FindOrderByKey(ctx, idempotencyKey)
+}
+
+// Reads payments.
+func (q *Queries) FindPaymentOfOrder(ctx context.Context, orderID int64) (Payment, error) {
+	return q.q.FindPaymentOfOrder(ctx, orderID)
+}
+
 // FindTransferByKey finds what a request with this key did.
 //
 // Reads transfers.
@@ -89,6 +139,27 @@ func (q *Queries) FindWelcomeBonus(ctx context.Context, userID int64) (Transfer,
 // Reads accounts.
 func (q *Queries) GetAccount(ctx context.Context, id int64) (Account, error) {
 	return q.q.GetAccount(ctx, id)
+}
+
+// GetCustomerCounter finds no row for a user who has never ordered.
+//
+// Reads customer_counters.
+func (q *Queries) GetCustomerCounter(ctx context.Context, userID int64) (CustomerCounter, error) {
+	return q.q.GetCustomerCounter(ctx, userID)
+}
+
+// GetOrder reads an order as it was last committed. To decide by what it says, lock it.
+//
+// Reads orders.
+func (q *Queries) GetOrder(ctx context.Context, id int64) (Order, error) {
+	return q.q.GetOrder(ctx, id)
+}
+
+// GetProduct reads a product as it was last committed. To decide by what it says, lock it.
+//
+// Reads products.
+func (q *Queries) GetProduct(ctx context.Context, id int64) (Product, error) {
+	return q.q.GetProduct(ctx, id)
 }
 
 // Reads profiles.
@@ -138,6 +209,11 @@ func (q *Queries) ListActivity(ctx context.Context, arg ListActivityParams) ([]A
 // Reads ledger_entries, transfers.
 func (q *Queries) ListEntries(ctx context.Context, arg ListEntriesParams) ([]ListEntriesRow, error) {
 	return q.q.ListEntries(ctx, arg)
+}
+
+// Reads order_items.
+func (q *Queries) ListOrderItems(ctx context.Context, orderID int64) ([]OrderItem, error) {
+	return q.q.ListOrderItems(ctx, orderID)
 }
 
 // LockAccount locks an account in order to change its balance or status. Others may go on
@@ -227,12 +303,38 @@ func (q *Queries) LockNextAccounts(ctx context.Context, arg LockNextAccountsPara
 	return q.q.LockNextAccounts(ctx, arg)
 }
 
+// LockOrder locks an order in order to change it. Others may go on reading it, and inserting
+// rows that refer to it. Whoever needs products, too, has locked them before.
+//
+// Locks orders FOR NO KEY UPDATE.
+func (q *Queries) LockOrder(ctx context.Context, id int64) (Order, error) {
+	return q.q.LockOrder(ctx, id)
+}
+
+// LockProducts locks products in the order of their ids, in order to change stock or prices.
+// Others may go on reading them, and inserting rows that refer to them. A product that does not
+// exist is missing from the result.
+//
+// Locks products FOR NO KEY UPDATE, ordered by id.
+func (q *Queries) LockProducts(ctx context.Context, ids []int64) ([]Product, error) {
+	return q.q.LockProducts(ctx, ids)
+}
+
 // LockUser locks a user in order to do something once for it. Others may go on inserting
 // rows that refer to it.
 //
 // Locks users FOR NO KEY UPDATE.
 func (q *Queries) LockUser(ctx context.Context, id int64) (User, error) {
 	return q.q.LockUser(ctx, id)
+}
+
+// NextOrder returns the number of an order that is about to be made, and the time that it will
+// bear: so everything that refers to it can travel with COMMIT. A number that is not used is
+// missing, as those of transactions that failed are.
+//
+// Calls nextval().
+func (q *Queries) NextOrder(ctx context.Context) (NextOrderRow, error) {
+	return q.q.NextOrder(ctx)
 }
 
 // RecordTransfer moves money: it writes the transfer and its two ledger entries, and changes
@@ -246,6 +348,15 @@ func (q *Queries) LockUser(ctx context.Context, id int64) (User, error) {
 // Writes accounts, ledger_entries, transfers.
 func (q *Queries) RecordTransfer(ctx context.Context, arg RecordTransferParams) (RecordTransferRow, error) {
 	return q.q.RecordTransfer(ctx, arg)
+}
+
+// ReturnStock puts a quantity of each product back into stock, the reverse of TakeStock, with the
+// same demands on the caller. That something comes back that was not given out is
+// products_stock_was_received.
+//
+// Writes products.
+func (q *Queries) ReturnStock(ctx context.Context, arg ReturnStockParams) (int64, error) {
+	return q.q.ReturnStock(ctx, arg)
 }
 
 // SetAccountStatus freezes, opens or closes a customer's account, and returns it as it is
@@ -266,9 +377,31 @@ func (q *Queries) SetAccountStatusAtVersion(ctx context.Context, arg SetAccountS
 	return sqlcgen.New(sqlcbind.Checked(sqlcbind.Tx(q.tx), guardSetAccountStatusAtVersion)).SetAccountStatusAtVersion(ctx, arg)
 }
 
+// SetOrderStatus moves an order on, and returns it as it is then. The caller holds its lock
+// (LockOrder), and has seen that the status may follow; otherwise orders_status_follows refuses
+// it. For an order that ends, stock_returned says whether the goods are in stock again.
+//
+// Writes orders.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *Queries) SetOrderStatus(ctx context.Context, arg SetOrderStatusParams) (Order, error) {
+	return sqlcgen.New(sqlcbind.Checked(sqlcbind.Tx(q.tx), guardSetOrderStatus)).SetOrderStatus(ctx, arg)
+}
+
 // SumEntries adds up an account's ledger. For a system account this is its balance.
 //
 // Reads ledger_entries.
 func (q *Queries) SumEntries(ctx context.Context, accountID int64) (int64, error) {
 	return q.q.SumEntries(ctx, accountID)
+}
+
+// TakeStock takes a quantity of each product out of stock. It returns of how many products. The
+// ids differ from one another, and quantities has one for each, in the same order.
+//
+// The caller holds the locks of the products (LockProducts), and has looked at their stock under
+// them. Too little stock is products_stock_not_negative; a product that does not exist fails
+// with cardinal_number_domain_check: so it can travel with COMMIT.
+//
+// Writes products.
+func (q *Queries) TakeStock(ctx context.Context, arg TakeStockParams) (int64, error) {
+	return q.q.TakeStock(ctx, arg)
 }

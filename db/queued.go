@@ -30,12 +30,60 @@ func (q *QueuedQueries) AddActivity(arg AddActivityParams) *txn.Pending[int64] {
 	})
 }
 
+// CountOrder counts an order of a user, and returns how many it has made by now.
+//
+// Writes customer_counters.
+func (q *QueuedQueries) CountOrder(userID int64) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).CountOrder(context.Background(), userID)
+	})
+}
+
 // CreateAccount opens an empty account for a user.
 //
 // Writes accounts.
 func (q *QueuedQueries) CreateAccount(userID int64) *txn.Pending[Account] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Account, error) {
 		return sqlcgen.New(d).CreateAccount(context.Background(), userID)
+	})
+}
+
+// CreateOrder fails with orders_idempotency_key_key if another request has taken the key. Its
+// items follow in the same transaction, by CreateOrderItems: COMMIT fails without them.
+//
+// Writes orders.
+func (q *QueuedQueries) CreateOrder(arg CreateOrderParams) *txn.Pending[Order] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Order, error) {
+		return sqlcgen.New(d).CreateOrder(context.Background(), arg)
+	})
+}
+
+// CreateOrderItems puts products into an order, with the names and prices that the caller has
+// read under their locks. The arrays have a place for each product, in the same order.
+//
+// Writes order_items.
+func (q *QueuedQueries) CreateOrderItems(arg CreateOrderItemsParams) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).CreateOrderItems(context.Background(), arg)
+	})
+}
+
+// CreatePayment notes that an order is to be paid, before a provider is asked for it. An order
+// has one payment, of its total.
+//
+// Writes payments.
+func (q *QueuedQueries) CreatePayment(arg CreatePaymentParams) *txn.Pending[Payment] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Payment, error) {
+		return sqlcgen.New(d).CreatePayment(context.Background(), arg)
+	})
+}
+
+// CreateProduct offers a product that has some stock from the start.
+//
+// Writes products.
+func (q *QueuedQueries) CreateProduct(arg CreateProductParams) *txn.Pending[Product] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Product, error) {
+		return sqlcgen.New(d).CreateProduct(context.Background(), arg)
 	})
 }
 
@@ -74,6 +122,22 @@ func (q *QueuedQueries) CreateWelcomeBonus(arg CreateWelcomeBonusParams) *txn.Pe
 	})
 }
 
+// FindOrderByKey finds what a request with this key ordered.
+//
+// Reads orders.
+func (q *QueuedQueries) FindOrderByKey(idempotencyKey string) *txn.Pending[Order] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Order, error) {
+		return sqlcgen.New(d).FindOrderByKey(context.Background(), idempotencyKey)
+	})
+}
+
+// Reads payments.
+func (q *QueuedQueries) FindPaymentOfOrder(orderID int64) *txn.Pending[Payment] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Payment, error) {
+		return sqlcgen.New(d).FindPaymentOfOrder(context.Background(), orderID)
+	})
+}
+
 // FindTransferByKey finds what a request with this key did.
 //
 // Reads transfers.
@@ -108,6 +172,33 @@ func (q *QueuedQueries) FindWelcomeBonus(userID int64) *txn.Pending[Transfer] {
 func (q *QueuedQueries) GetAccount(id int64) *txn.Pending[Account] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Account, error) {
 		return sqlcgen.New(d).GetAccount(context.Background(), id)
+	})
+}
+
+// GetCustomerCounter finds no row for a user who has never ordered.
+//
+// Reads customer_counters.
+func (q *QueuedQueries) GetCustomerCounter(userID int64) *txn.Pending[CustomerCounter] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (CustomerCounter, error) {
+		return sqlcgen.New(d).GetCustomerCounter(context.Background(), userID)
+	})
+}
+
+// GetOrder reads an order as it was last committed. To decide by what it says, lock it.
+//
+// Reads orders.
+func (q *QueuedQueries) GetOrder(id int64) *txn.Pending[Order] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Order, error) {
+		return sqlcgen.New(d).GetOrder(context.Background(), id)
+	})
+}
+
+// GetProduct reads a product as it was last committed. To decide by what it says, lock it.
+//
+// Reads products.
+func (q *QueuedQueries) GetProduct(id int64) *txn.Pending[Product] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Product, error) {
+		return sqlcgen.New(d).GetProduct(context.Background(), id)
 	})
 }
 
@@ -173,6 +264,13 @@ func (q *QueuedQueries) ListActivity(arg ListActivityParams) *txn.Pending[[]Acti
 func (q *QueuedQueries) ListEntries(arg ListEntriesParams) *txn.Pending[[]ListEntriesRow] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]ListEntriesRow, error) {
 		return sqlcgen.New(d).ListEntries(context.Background(), arg)
+	})
+}
+
+// Reads order_items.
+func (q *QueuedQueries) ListOrderItems(orderID int64) *txn.Pending[[]OrderItem] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]OrderItem, error) {
+		return sqlcgen.New(d).ListOrderItems(context.Background(), orderID)
 	})
 }
 
@@ -283,6 +381,27 @@ func (q *QueuedQueries) LockNextAccounts(arg LockNextAccountsParams) *txn.Pendin
 	})
 }
 
+// LockOrder locks an order in order to change it. Others may go on reading it, and inserting
+// rows that refer to it. Whoever needs products, too, has locked them before.
+//
+// Locks orders FOR NO KEY UPDATE.
+func (q *QueuedQueries) LockOrder(id int64) *txn.Pending[Order] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Order, error) {
+		return sqlcgen.New(d).LockOrder(context.Background(), id)
+	})
+}
+
+// LockProducts locks products in the order of their ids, in order to change stock or prices.
+// Others may go on reading them, and inserting rows that refer to them. A product that does not
+// exist is missing from the result.
+//
+// Locks products FOR NO KEY UPDATE, ordered by id.
+func (q *QueuedQueries) LockProducts(ids []int64) *txn.Pending[[]Product] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Product, error) {
+		return sqlcgen.New(d).LockProducts(context.Background(), ids)
+	})
+}
+
 // LockUser locks a user in order to do something once for it. Others may go on inserting
 // rows that refer to it.
 //
@@ -290,6 +409,17 @@ func (q *QueuedQueries) LockNextAccounts(arg LockNextAccountsParams) *txn.Pendin
 func (q *QueuedQueries) LockUser(id int64) *txn.Pending[User] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (User, error) {
 		return sqlcgen.New(d).LockUser(context.Background(), id)
+	})
+}
+
+// NextOrder returns the number of an order that is about to be made, and the time that it will
+// bear: so everything that refers to it can travel with COMMIT. A number that is not used is
+// missing, as those of transactions that failed are.
+//
+// Calls nextval().
+func (q *QueuedQueries) NextOrder() *txn.Pending[NextOrderRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (NextOrderRow, error) {
+		return sqlcgen.New(d).NextOrder(context.Background())
 	})
 }
 
@@ -305,6 +435,17 @@ func (q *QueuedQueries) LockUser(id int64) *txn.Pending[User] {
 func (q *QueuedQueries) RecordTransfer(arg RecordTransferParams) *txn.Pending[RecordTransferRow] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (RecordTransferRow, error) {
 		return sqlcgen.New(d).RecordTransfer(context.Background(), arg)
+	})
+}
+
+// ReturnStock puts a quantity of each product back into stock, the reverse of TakeStock, with the
+// same demands on the caller. That something comes back that was not given out is
+// products_stock_was_received.
+//
+// Writes products.
+func (q *QueuedQueries) ReturnStock(arg ReturnStockParams) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).ReturnStock(context.Background(), arg)
 	})
 }
 
@@ -330,6 +471,18 @@ func (q *QueuedQueries) SetAccountStatusAtVersion(arg SetAccountStatusAtVersionP
 	})
 }
 
+// SetOrderStatus moves an order on, and returns it as it is then. The caller holds its lock
+// (LockOrder), and has seen that the status may follow; otherwise orders_status_follows refuses
+// it. For an order that ends, stock_returned says whether the goods are in stock again.
+//
+// Writes orders.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *QueuedQueries) SetOrderStatus(arg SetOrderStatusParams) *txn.Pending[Order] {
+	return sqlcbind.QueueGuarded(q.r, guardSetOrderStatus, func(d sqlcbind.DBTX) (Order, error) {
+		return sqlcgen.New(d).SetOrderStatus(context.Background(), arg)
+	})
+}
+
 // SumEntries adds up an account's ledger. For a system account this is its balance.
 //
 // Reads ledger_entries.
@@ -339,12 +492,42 @@ func (q *QueuedQueries) SumEntries(accountID int64) *txn.Pending[int64] {
 	})
 }
 
+// TakeStock takes a quantity of each product out of stock. It returns of how many products. The
+// ids differ from one another, and quantities has one for each, in the same order.
+//
+// The caller holds the locks of the products (LockProducts), and has looked at their stock under
+// them. Too little stock is products_stock_not_negative; a product that does not exist fails
+// with cardinal_number_domain_check: so it can travel with COMMIT.
+//
+// Writes products.
+func (q *QueuedQueries) TakeStock(arg TakeStockParams) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).TakeStock(context.Background(), arg)
+	})
+}
+
 // QueuedReadQueries has the queries that only read and can wait for their answer, as
 // QueuedQueries has them.
 type QueuedReadQueries struct{ r txn.Reads }
 
 // Queued has the queries for answers that are not needed at once.
 func (q *ReadQueries) Queued() *QueuedReadQueries { return &QueuedReadQueries{q.r} }
+
+// FindOrderByKey finds what a request with this key ordered.
+//
+// Reads orders.
+func (q *QueuedReadQueries) FindOrderByKey(idempotencyKey string) *txn.Pending[Order] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Order, error) {
+		return sqlcgen.New(d).FindOrderByKey(context.Background(), idempotencyKey)
+	})
+}
+
+// Reads payments.
+func (q *QueuedReadQueries) FindPaymentOfOrder(orderID int64) *txn.Pending[Payment] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Payment, error) {
+		return sqlcgen.New(d).FindPaymentOfOrder(context.Background(), orderID)
+	})
+}
 
 // FindTransferByKey finds what a request with this key did.
 //
@@ -380,6 +563,33 @@ func (q *QueuedReadQueries) FindWelcomeBonus(userID int64) *txn.Pending[Transfer
 func (q *QueuedReadQueries) GetAccount(id int64) *txn.Pending[Account] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Account, error) {
 		return sqlcgen.New(d).GetAccount(context.Background(), id)
+	})
+}
+
+// GetCustomerCounter finds no row for a user who has never ordered.
+//
+// Reads customer_counters.
+func (q *QueuedReadQueries) GetCustomerCounter(userID int64) *txn.Pending[CustomerCounter] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (CustomerCounter, error) {
+		return sqlcgen.New(d).GetCustomerCounter(context.Background(), userID)
+	})
+}
+
+// GetOrder reads an order as it was last committed. To decide by what it says, lock it.
+//
+// Reads orders.
+func (q *QueuedReadQueries) GetOrder(id int64) *txn.Pending[Order] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Order, error) {
+		return sqlcgen.New(d).GetOrder(context.Background(), id)
+	})
+}
+
+// GetProduct reads a product as it was last committed. To decide by what it says, lock it.
+//
+// Reads products.
+func (q *QueuedReadQueries) GetProduct(id int64) *txn.Pending[Product] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Product, error) {
+		return sqlcgen.New(d).GetProduct(context.Background(), id)
 	})
 }
 
@@ -445,6 +655,13 @@ func (q *QueuedReadQueries) ListActivity(arg ListActivityParams) *txn.Pending[[]
 func (q *QueuedReadQueries) ListEntries(arg ListEntriesParams) *txn.Pending[[]ListEntriesRow] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]ListEntriesRow, error) {
 		return sqlcgen.New(d).ListEntries(context.Background(), arg)
+	})
+}
+
+// Reads order_items.
+func (q *QueuedReadQueries) ListOrderItems(orderID int64) *txn.Pending[[]OrderItem] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]OrderItem, error) {
+		return sqlcgen.New(d).ListOrderItems(context.Background(), orderID)
 	})
 }
 

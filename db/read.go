@@ -20,6 +20,18 @@ type ReadQueries struct {
 // NewRead binds the queries that only read to a transaction of either kind.
 func NewRead(r txn.Reads) *ReadQueries { return &ReadQueries{r: r, q: sqlcgen.New(sqlcbind.Read(r))} }
 
+// FindOrderByKey finds what a request with this key ordered.
+//
+// Reads orders.
+func (q *ReadQueries) FindOrderByKey(ctx context.Context, idempotencyKey string) (Order, error) {
+	return q.q.FindOrderByKey(ctx, idempotencyKey)
+}
+
+// Reads payments.
+func (q *ReadQueries) FindPaymentOfOrder(ctx context.Context, orderID int64) (Payment, error) {
+	return q.q.FindPaymentOfOrder(ctx, orderID)
+}
+
 // FindTransferByKey finds what a request with this key did.
 //
 // Reads transfers.
@@ -47,6 +59,27 @@ func (q *ReadQueries) FindWelcomeBonus(ctx context.Context, userID int64) (Trans
 // Reads accounts.
 func (q *ReadQueries) GetAccount(ctx context.Context, id int64) (Account, error) {
 	return q.q.GetAccount(ctx, id)
+}
+
+// GetCustomerCounter finds no row for a user who has never ordered.
+//
+// Reads customer_counters.
+func (q *ReadQueries) GetCustomerCounter(ctx context.Context, userID int64) (CustomerCounter, error) {
+	return q.q.GetCustomerCounter(ctx, userID)
+}
+
+// GetOrder reads an order as it was last committed. To decide by what it says, lock it.
+//
+// Reads orders.
+func (q *ReadQueries) GetOrder(ctx context.Context, id int64) (Order, error) {
+	return q.q.GetOrder(ctx, id)
+}
+
+// GetProduct reads a product as it was last committed. To decide by what it says, lock it.
+//
+// Reads products.
+func (q *ReadQueries) GetProduct(ctx context.Context, id int64) (Product, error) {
+	return q.q.GetProduct(ctx, id)
 }
 
 // Reads profiles.
@@ -96,6 +129,11 @@ func (q *ReadQueries) ListActivity(ctx context.Context, arg ListActivityParams) 
 // Reads ledger_entries, transfers.
 func (q *ReadQueries) ListEntries(ctx context.Context, arg ListEntriesParams) ([]ListEntriesRow, error) {
 	return q.q.ListEntries(ctx, arg)
+}
+
+// Reads order_items.
+func (q *ReadQueries) ListOrderItems(ctx context.Context, orderID int64) ([]OrderItem, error) {
+	return q.q.ListOrderItems(ctx, orderID)
 }
 
 // SumEntries adds up an account's ledger. For a system account this is its balance.

@@ -132,6 +132,207 @@ func AllAccountStatusValues() []AccountStatus {
 	}
 }
 
+type OrderStatus string
+
+const (
+	OrderStatusPending   OrderStatus = "pending"
+	OrderStatusConfirmed OrderStatus = "confirmed"
+	OrderStatusPaid      OrderStatus = "paid"
+	OrderStatusShipped   OrderStatus = "shipped"
+	OrderStatusCancelled OrderStatus = "cancelled"
+	OrderStatusRefunded  OrderStatus = "refunded"
+)
+
+func (e *OrderStatus) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = OrderStatus(s)
+	case string:
+		*e = OrderStatus(s)
+	default:
+		return fmt.Errorf("unsupported scan type for OrderStatus: %T", src)
+	}
+	return nil
+}
+
+type NullOrderStatus struct {
+	OrderStatus OrderStatus
+	Valid       bool // Valid is true if OrderStatus is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullOrderStatus) Scan(value interface{}) error {
+	if value == nil {
+		ns.OrderStatus, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.OrderStatus.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullOrderStatus) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.OrderStatus), nil
+}
+
+func (e OrderStatus) Valid() bool {
+	switch e {
+	case OrderStatusPending,
+		OrderStatusConfirmed,
+		OrderStatusPaid,
+		OrderStatusShipped,
+		OrderStatusCancelled,
+		OrderStatusRefunded:
+		return true
+	}
+	return false
+}
+
+func AllOrderStatusValues() []OrderStatus {
+	return []OrderStatus{
+		OrderStatusPending,
+		OrderStatusConfirmed,
+		OrderStatusPaid,
+		OrderStatusShipped,
+		OrderStatusCancelled,
+		OrderStatusRefunded,
+	}
+}
+
+type PaymentMethod string
+
+const (
+	PaymentMethodCard         PaymentMethod = "card"
+	PaymentMethodBankTransfer PaymentMethod = "bank_transfer"
+	PaymentMethodWallet       PaymentMethod = "wallet"
+)
+
+func (e *PaymentMethod) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = PaymentMethod(s)
+	case string:
+		*e = PaymentMethod(s)
+	default:
+		return fmt.Errorf("unsupported scan type for PaymentMethod: %T", src)
+	}
+	return nil
+}
+
+type NullPaymentMethod struct {
+	PaymentMethod PaymentMethod
+	Valid         bool // Valid is true if PaymentMethod is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullPaymentMethod) Scan(value interface{}) error {
+	if value == nil {
+		ns.PaymentMethod, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.PaymentMethod.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullPaymentMethod) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.PaymentMethod), nil
+}
+
+func (e PaymentMethod) Valid() bool {
+	switch e {
+	case PaymentMethodCard,
+		PaymentMethodBankTransfer,
+		PaymentMethodWallet:
+		return true
+	}
+	return false
+}
+
+func AllPaymentMethodValues() []PaymentMethod {
+	return []PaymentMethod{
+		PaymentMethodCard,
+		PaymentMethodBankTransfer,
+		PaymentMethodWallet,
+	}
+}
+
+type PaymentStatus string
+
+const (
+	PaymentStatusPending   PaymentStatus = "pending"
+	PaymentStatusCompleted PaymentStatus = "completed"
+	PaymentStatusFailed    PaymentStatus = "failed"
+	PaymentStatusCancelled PaymentStatus = "cancelled"
+	PaymentStatusRefunding PaymentStatus = "refunding"
+	PaymentStatusRefunded  PaymentStatus = "refunded"
+)
+
+func (e *PaymentStatus) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = PaymentStatus(s)
+	case string:
+		*e = PaymentStatus(s)
+	default:
+		return fmt.Errorf("unsupported scan type for PaymentStatus: %T", src)
+	}
+	return nil
+}
+
+type NullPaymentStatus struct {
+	PaymentStatus PaymentStatus
+	Valid         bool // Valid is true if PaymentStatus is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullPaymentStatus) Scan(value interface{}) error {
+	if value == nil {
+		ns.PaymentStatus, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.PaymentStatus.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullPaymentStatus) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.PaymentStatus), nil
+}
+
+func (e PaymentStatus) Valid() bool {
+	switch e {
+	case PaymentStatusPending,
+		PaymentStatusCompleted,
+		PaymentStatusFailed,
+		PaymentStatusCancelled,
+		PaymentStatusRefunding,
+		PaymentStatusRefunded:
+		return true
+	}
+	return false
+}
+
+func AllPaymentStatusValues() []PaymentStatus {
+	return []PaymentStatus{
+		PaymentStatusPending,
+		PaymentStatusCompleted,
+		PaymentStatusFailed,
+		PaymentStatusCancelled,
+		PaymentStatusRefunding,
+		PaymentStatusRefunded,
+	}
+}
+
 type TransferKind string
 
 const (
@@ -225,6 +426,13 @@ type ActivityLog struct {
 	CreatedAt time.Time
 }
 
+// How much a user did here, so that nobody has to count: a row a user, from the first order on.
+type CustomerCounter struct {
+	UserID int64
+	// Orders that the user ever made, whatever became of them.
+	Orders int64
+}
+
 // Double entry: what each transfer did to each of its two accounts. Rows are never changed.
 type LedgerEntry struct {
 	// Grows with time within a customer's account, because entries are made under the account's lock. Between accounts it says nothing.
@@ -234,6 +442,72 @@ type LedgerEntry struct {
 	// Positive: the account got it. Negative: the account gave it.
 	AmountMinor money.Minor
 	CreatedAt   time.Time
+}
+
+// What users ordered. What is in an order, and what it costs, is never changed; its status is.
+type Order struct {
+	ID     int64
+	UserID int64
+	// Chosen by whoever asked: the same request sent again finds this row and orders nothing.
+	IdempotencyKey string
+	// SHA-256 of the request, to tell a repeated one from another one with its key: address and note may have been changed since.
+	RequestDigest []byte
+	// pending: placed, not paid. confirmed: accepted, goods and payment are secured. paid, shipped: what they say. cancelled: ended before it was paid for good. refunded: ended, the money went back.
+	Status        OrderStatus
+	SubtotalMinor money.Minor
+	DiscountMinor money.Minor
+	// What is to be paid: the items' total without the discount.
+	TotalMinor      money.Minor
+	ShippingAddress json.RawMessage
+	PaymentMethod   PaymentMethod
+	Note            string
+	// Whether the goods are in stock again: always for a cancelled order; for a refunded one if it had not been shipped, or the goods came back.
+	StockReturned bool
+	// Grows by one with every change of the row, for optimistic updates.
+	Version   int64
+	CreatedAt time.Time
+}
+
+// What is in an order, with name and price as they were then; a product once. Rows are never changed.
+type OrderItem struct {
+	OrderID        int64
+	ProductID      int64
+	ProductName    string
+	Quantity       int64
+	UnitPriceMinor money.Minor
+	TotalMinor     money.Minor
+}
+
+// What is to be paid, and what came of it. The row is there before the provider is asked, so that no charge is without one.
+type Payment struct {
+	ID int64
+	// The order that is paid; null while it is being made, for payments that come before their order.
+	OrderID     *int64
+	UserID      int64
+	AmountMinor money.Minor
+	Method      PaymentMethod
+	// pending: intended, or asked of the provider without an answer yet. cancelled: given up before anything was charged. refunding: to go back, without an answer yet.
+	Status PaymentStatus
+	// Sent to the provider with every request for this payment, so that one which is repeated charges once.
+	ProviderKey string
+	CreatedAt   time.Time
+}
+
+// What can be ordered.
+type Product struct {
+	ID   int64
+	Name string
+	// False for a product that cannot be ordered any more; the row stays, because orders refer to it.
+	Active bool
+	// Of one unit, from now on. What an order paid is in its items.
+	PriceMinor money.Minor
+	// Units that were ever put into stock.
+	Received int64
+	// Units that can be ordered now: those received, without those that orders hold (all whose stock_returned is false) or that are reserved.
+	Stock int64
+	// Grows by one with every change of the row, for optimistic updates.
+	Version   int64
+	CreatedAt time.Time
 }
 
 // What a user shows to others; one row a user, made at sign-up.

@@ -1,0 +1,35 @@
+package testschema
+
+// OrderInvariants are what constraints cannot hold of orders: that stock and counters follow
+// them.
+var OrderInvariants = []Invariant{
+	{
+		"stock is what was received, without what orders hold",
+		`SELECT format('product %s: %s received, %s in stock, %s held', p.id, p.received, p.stock, coalesce(h.held, 0))
+		FROM products p
+		LEFT JOIN (
+			SELECT i.product_id, sum(i.quantity) AS held
+			FROM order_items i JOIN orders o ON o.id = i.order_id
+			WHERE NOT o.stock_returned GROUP BY i.product_id
+		) h ON h.product_id = p.id
+		WHERE p.received - p.stock <> coalesce(h.held, 0)`,
+	},
+	{
+		"each order's items come to its subtotal",
+		`SELECT format('order %s: subtotal %s, items %s', o.id, o.subtotal_minor, sum(i.total_minor))
+		FROM orders o LEFT JOIN order_items i ON i.order_id = o.id
+		GROUP BY o.id HAVING sum(i.total_minor) IS DISTINCT FROM o.subtotal_minor`,
+	},
+	{
+		"each order has a payment of its total",
+		`SELECT format('order %s: total %s, payment %s', o.id, o.total_minor, p.amount_minor)
+		FROM orders o LEFT JOIN payments p ON p.order_id = o.id
+		WHERE p.amount_minor IS DISTINCT FROM o.total_minor`,
+	},
+	{
+		"each user's orders are counted",
+		`SELECT format('user %s: %s orders, counted %s', u.id, count(o.id), coalesce(c.orders, 0))
+		FROM users u LEFT JOIN orders o ON o.user_id = u.id LEFT JOIN customer_counters c ON c.user_id = u.id
+		GROUP BY u.id, c.orders HAVING count(o.id) <> coalesce(c.orders, 0)`,
+	},
+}
