@@ -168,8 +168,9 @@ func TestMigrateForPeople(t *testing.T) {
 		require.Zero(t, code, stderr)
 		return stdout
 	}
-	require.Contains(t, run("status"), "app    1  pending  00001_users.sql\n")
-	require.Contains(t, run("up"), "app    1  applied  00001_users.sql\n")
+	// As wide as the longest number.
+	require.Regexp(t, `(?m)^app    1 +pending  00001_users\.sql$`, run("status"))
+	require.Regexp(t, `(?m)^app    1 +applied  00001_users\.sql$`, run("up"))
 	require.Equal(t, "nothing to do\n", run("up"))
 }
 
