@@ -34,10 +34,9 @@ bench-quick: OUT ?= docs/results/bench-quick
 
 # each runs a command in every module, goes on after a failure, and fails at the end.
 define each
-@status=0; for m in $(MODULES); do \
-	echo "$$m: $(1)"; (cd $$m && $(1)) || status=1; \
-done; exit $$status
+@status=0; $(call in-each,$(1)); exit $$status
 endef
+in-each = for m in $(MODULES); do echo "$$m: $(1)"; (cd $$m && $(1)) || status=1; done
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,7 +45,11 @@ demo: ## move money under load and faults on a server of its own, and show the s
 	go run ./cmd/interlock demo
 
 test: ## run the tests of all modules, on PostgreSQL servers of their own (TESTFLAGS=…)
-	$(call each,go test $(RACE) -parallel $(PARALLEL) -timeout $(TIMEOUT) $(TESTFLAGS) ./...)
+	@orders=$$(mktemp -d) || exit; trap 'rm -rf "$$orders"' EXIT; trap 'exit 130' INT TERM; \
+	export INTERLOCK_LOCK_ORDER_DIR="$$orders"; status=0; \
+	$(call in-each,go test $(RACE) -parallel $(PARALLEL) -timeout $(TIMEOUT) $(TESTFLAGS) ./...); \
+	echo "orders of locks, of all tests together"; (cd txn && go run ./txntest/lockorder "$$orders") || status=1; \
+	exit $$status
 
 generate: ## write what is generated from schema/ and queries/
 	go run ./cmd/interlock-gen generate

@@ -32,6 +32,7 @@ const policy = `
 	txn/txntest             : pgx, txn, txn/internal/seam, txn/txntest/*, testify, testing
 	txn/txntest/faultproxy  : pgx, txn/internal/sqltext | txn/txntest, txn/txntest/pgserver
 	txn/txntest/pgserver    : pgx
+	txn/txntest/lockorder   : txn/txntest
 
 	# The reference application. Only the generated package sees what binds queries to
 	# handles, and what sqlc wrote. Services have no pgx, and do not import one another.
@@ -73,6 +74,7 @@ const policy = `
 	internal/policy       : | pgx, modfile, db, txn, internal/gomodproxy
 	internal/adopting     : | sqlc, modfile, txn/txntest, txn/txntest/pgserver, internal/gomodproxy
 	internal/readme       : | txn/txntest
+	internal/lockorder    : | txn/txntest/pgserver
 	internal/mutants      : txn/txntest/pgserver
 `
 

@@ -46,7 +46,8 @@
 // # Orders of locks
 //
 // A [LockOrder] watches the transactions of a whole test run, and finds those that could
-// deadlock, though they never met: two that take the same locks in different orders.
+// deadlock, though they never met: two that take the same locks in different orders. The
+// command lockorder does so for the tests of several packages together.
 //
 // # Round trips and faults
 //

@@ -3,6 +3,7 @@ package txntest_test
 import (
 	"context"
 	"fmt"
+	"log"
 	"path"
 	"strings"
 
@@ -78,7 +79,7 @@ type tests func() int
 
 func (t tests) Run() int { return t() }
 
-// TestMain gives it the *testing.M, and os.Exit the result. These tests pass, and yet:
+// TestMain gives it the *testing.M, and os.Exit the result.
 func ExampleLockOrder_Run() {
 	t, end := newT()
 	defer end()
@@ -87,12 +88,12 @@ func ExampleLockOrder_Run() {
 	d := txn.New(database.Pool(t, txn.ConfigurePool), txn.Config{Observers: []txn.Observer{orders}})
 
 	fmt.Println(orders.Run(tests(func() int {
-		_, _ = closeAccount(t.Context(), d, 1), renameUser(t.Context(), d, 2)
+		_ = closeAccount(t.Context(), d, 1) // and had renameUser been called, the result would be 1
 		return 0
 	})))
 
 	// Output:
-	// 1
+	// 0
 }
 
 // Where there is no test to fail.
@@ -108,6 +109,54 @@ func ExampleLockOrder_Err() {
 
 	// Output:
 	// <nil>
+}
+
+// Each package's tests wrote what they saw; see the command lockorder for those of a whole module.
+func ExampleMergeLockOrders() {
+	merged, err := txntest.MergeLockOrders("testdata/lockorders")
+	fmt.Println(merged.Packages, err)
+
+	// Output:
+	// [example.com/bank/closing example.com/bank/renaming] <nil>
+}
+
+// A cycle that neither package's tests show by themselves.
+func ExampleMergedLockOrders_Findings() {
+	merged, err := txntest.MergeLockOrders("testdata/lockorders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, f := range merged.Findings() {
+		for _, o := range f.Orders {
+			fmt.Printf("%s: %s, then %s\n", o.Tests, o.First.Query, o.Second.Query)
+		}
+	}
+
+	// Output:
+	// example.com/bank/closing: LockAccount, then LockUser
+	// example.com/bank/renaming: LockUser, then LockAccount
+}
+
+// All of it in words.
+func ExampleMergedLockOrders_Err() {
+	merged, err := txntest.MergeLockOrders("testdata/lockorders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(merged.Err())
+
+	// Output:
+	// txntest: lock order: cycle: accounts, users are locked in orders of which each transaction can wait for the next: agree on one order
+	// 	transaction "close account" of the tests of example.com/bank/closing
+	// 		locks accounts FOR NO KEY UPDATE, by LockAccount
+	// 			example.com/bank/closing.Close (/src/bank/closing/closing.go:12)
+	// 		and then users FOR NO KEY UPDATE, by LockUser
+	// 			example.com/bank/closing.Close (/src/bank/closing/closing.go:15)
+	// 	transaction "rename user" of the tests of example.com/bank/renaming
+	// 		locks users FOR NO KEY UPDATE, by LockUser
+	// 			example.com/bank/renaming.Rename (/src/bank/renaming/renaming.go:12)
+	// 		and then accounts FOR NO KEY UPDATE, by LockAccount
+	// 			example.com/bank/renaming.Rename (/src/bank/renaming/renaming.go:15)
 }
 
 // A finding says which functions took the locks.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"runtime"
 	"slices"
@@ -45,8 +44,12 @@ import (
 // other lock keeps its transactions apart, can be allowed.
 //
 // Make one with NewLockOrder, give it to txn.Config.Observers, and let Run run the tests, or ask
-// Err or Check when all have run. Do not observe transactions of Tx: what joins them is one transaction there,
-// and is not elsewhere. All methods may be called from several goroutines at once.
+// Err or Check when all have run. Do not observe transactions of Tx: what joins them is one
+// transaction there, and is not elsewhere. All methods but Run may be called from several
+// goroutines at once.
+//
+// It sees the transactions of one process. What those of several packages' tests come to
+// together, MergeLockOrders finds from the files that Run writes.
 type LockOrder struct {
 	claims map[string][]claim // by the query's name
 
@@ -55,6 +58,8 @@ type LockOrder struct {
 	orders  []*order            // each that was seen, in the order of the first time
 	seen    map[orderKey]bool
 	allowed map[[2]string]bool
+
+	folder func() string // to write to, if Run runs the tests
 }
 
 // locking is what an attempt at a transaction holds, and what it has queued.
@@ -69,6 +74,7 @@ type place struct {
 	label string
 	depth int
 	calls []uintptr
+	lines []string // instead of calls, if they are another process's
 }
 
 // A taken lock is one that a statement takes.
@@ -80,7 +86,9 @@ type taken struct {
 // An order is that of two locks of one transaction.
 type order struct {
 	first, second taken
-	again         bool // the second one is on rows of the same table that may be others
+	again         bool   // the second one is on rows of the same table that may be others
+	tests         string // the package of the tests, if there are several
+	process       int    // one of theirs
 }
 
 // An orderKey tells orders apart that matter.
@@ -120,11 +128,14 @@ func (l *LockOrder) Allow(first, second, reason string) {
 
 // Observe is called by package txn.
 func (l *LockOrder) Observe(_ context.Context, e txn.Event) {
+	if l.folder != nil {
+		l.folder()
+	}
 	i := e.Transaction()
 	switch e := e.(type) {
 	case txn.QueuedEvent:
 		if len(l.claims[e.Query]) > 0 {
-			l.queue(i.ID, place{e.Query, i.Label, e.Depth, callers()})
+			l.queue(i.ID, place{query: e.Query, label: i.Label, depth: e.Depth, calls: callers()})
 		}
 	case txn.StatementEvent:
 		if len(l.claims[e.Query]) == 0 {
@@ -236,34 +247,26 @@ func (l *LockOrder) leaveSavepoint(id uint64, depth int, undone bool) {
 
 // Findings returns what was found so far, in a certain order.
 func (l *LockOrder) Findings() []LockOrderFinding {
+	return find(l.notAllowed(), func([]*order) bool { return true })
+}
+
+func (l *LockOrder) notAllowed() (orders []*order) {
 	l.mu.Lock()
-	var orders []*order
+	defer l.mu.Unlock()
 	for _, o := range l.orders {
 		if !l.allowed[[2]string{o.first.query, o.second.query}] {
 			orders = append(orders, o)
 		}
 	}
-	l.mu.Unlock()
-	return find(orders)
-}
-
-// Run runs the tests of a package and returns the exit code for its TestMain: theirs, or 1 if
-// they passed and something was found, which it prints to standard error then.
-//
-//	func TestMain(m *testing.M) { os.Exit(lockOrder.Run(m)) }
-func (l *LockOrder) Run(tests interface{ Run() int }) int {
-	code := tests.Run()
-	if err := l.Err(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
+	return orders
 }
 
 // Err returns nil if nothing was found so far, else an error that describes all of it.
-func (l *LockOrder) Err() error {
+func (l *LockOrder) Err() error { return asError(l.Findings()) }
+
+func asError(found []LockOrderFinding) error {
 	var errs []error
-	for _, f := range l.Findings() {
+	for _, f := range found {
 		errs = append(errs, errors.New("txntest: lock order: "+f.String()))
 	}
 	return errors.Join(errs...)
@@ -295,12 +298,20 @@ var library = []string{
 	"main.main", // of the test's binary
 }
 
+func isLibrary(function string) bool {
+	return function == "" || strings.HasSuffix(function, ".TestMain") ||
+		slices.ContainsFunc(library, func(prefix string) bool { return strings.HasPrefix(function, prefix) })
+}
+
 // stack are the calls of the caller's own code, innermost first.
-func stack(calls []uintptr) (lines []string) {
-	frames := runtime.CallersFrames(calls)
+func (p place) stack() (lines []string) {
+	if p.calls == nil {
+		return p.lines
+	}
+	frames := runtime.CallersFrames(p.calls)
 	for {
 		f, more := frames.Next()
-		if !slices.ContainsFunc(library, func(prefix string) bool { return strings.HasPrefix(f.Function, prefix) }) && f.Function != "" {
+		if !isLibrary(f.Function) {
 			lines = append(lines, fmt.Sprintf("%s (%s:%d)", f.Function, f.File, f.Line))
 		}
 		if !more {

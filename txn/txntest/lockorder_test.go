@@ -377,17 +377,6 @@ func TestLockOrderAllow(t *testing.T) {
 	require.Panics(t, func() { l.Allow("Debit", "Rename", " ") })
 }
 
-// What is found fails tests that passed, and is no excuse for those that did not.
-func TestLockOrderRun(t *testing.T) {
-	t.Parallel()
-	database := txntest.NewDatabase(t, shop)
-	l := txntest.NewLockOrder(shopQueries)
-	d := txn.New(database.Pool(t, txn.ConfigurePool), txn.Config{Observers: []txn.Observer{l}})
-	require.Zero(t, l.Run(tests(func() int { require.NoError(t, closeAccount(t.Context(), d, 1)); return 0 })))
-	require.Equal(t, 2, l.Run(tests(func() int { require.NoError(t, renameUser(t.Context(), d, 1)); return 2 })))
-	require.Equal(t, 1, l.Run(tests(func() int { return 0 })))
-}
-
 // Many transactions at once are told apart.
 func TestLockOrderOfConcurrentTransactions(t *testing.T) {
 	t.Parallel()

@@ -29,6 +29,7 @@ const (
 
 // A LockPair are two locks that one transaction took, one after the other.
 type LockPair struct {
+	Tests         string // the package whose tests took them, if several were merged
 	Label         string // of the transaction, where it took the second one
 	First, Second TakenLock
 }
@@ -61,7 +62,11 @@ func (f LockOrderFinding) String() string {
 		}
 	}
 	for _, o := range f.Orders {
-		fmt.Fprintf(&b, "\n\ttransaction %q\n", o.Label)
+		fmt.Fprintf(&b, "\n\ttransaction %q", o.Label)
+		if o.Tests != "" {
+			fmt.Fprintf(&b, " of the tests of %s", o.Tests)
+		}
+		b.WriteByte('\n')
 		o.First.write(&b, "locks ")
 		b.WriteByte('\n')
 		o.Second.write(&b, "and then ")
@@ -76,11 +81,14 @@ func (l TakenLock) write(b *strings.Builder, what string) {
 	}
 }
 
-// find finds what the orders can lead to: of each kind one for the same tables, of upgrades
-// and rows in turn one for the same queries.
-func find(orders []*order) []LockOrderFinding {
+// find finds what the orders can lead to, if that counts: of each kind one for the same
+// tables, of upgrades and rows in turn one for the same queries.
+func find(orders []*order, counts func([]*order) bool) []LockOrderFinding {
 	found := map[string]LockOrderFinding{}
 	report := func(problem LockOrderProblem, of ...*order) {
+		if !counts(of) {
+			return
+		}
 		f := LockOrderFinding{Problem: problem}
 		key := string(problem)
 		for _, o := range of {
@@ -181,9 +189,9 @@ func shortest(o *order, waits map[*order][]*order) []*order {
 }
 
 func (o *order) pair() LockPair {
-	return LockPair{Label: o.second.label, First: o.first.taken(), Second: o.second.taken()}
+	return LockPair{Tests: o.tests, Label: o.second.label, First: o.first.taken(), Second: o.second.taken()}
 }
 
 func (t taken) taken() TakenLock {
-	return TakenLock{Table: t.table, Strength: t.strength, Query: t.query, Stack: stack(t.calls)}
+	return TakenLock{Table: t.table, Strength: t.strength, Query: t.query, Stack: t.stack()}
 }
