@@ -41,8 +41,8 @@ in-each = for m in $(MODULES); do echo "$$m: $(1)"; (cd $$m && $(1)) || status=1
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## move money under load and faults on a server of its own, and show the sums
-	go run ./cmd/interlock demo
+demo: ## work under load and faults on a server of its own, and show that nothing was lost
+	go run ./cmd/interlock demo --faults
 
 test: ## run the tests of all modules, on PostgreSQL servers of their own (TESTFLAGS=…)
 	@orders=$$(mktemp -d) || exit; trap 'rm -rf "$$orders"' EXIT; trap 'exit 130' INT TERM; \

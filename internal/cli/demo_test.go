@@ -21,32 +21,76 @@ import (
 
 // A report is what a script reads of the JSON.
 type report struct {
-	Seed        uint64
-	Asked       int `json:"transfers_asked"`
-	Committed   int
-	Refused     map[string]int
-	GivenUp     map[string]int `json:"given_up"`
-	Unknown     map[string]int
-	Calls       int
-	Replayed    int
+	Seed uint64
+	figures
+	Scenes []struct {
+		Scene string
+		figures
+	}
+	Killed  ended `json:"connections_killed"`
+	Cut     ended `json:"connections_cut"`
+	Stopped struct {
+		ended
+		Times   int
+		Seconds float64
+	} `json:"server_stopped"`
+	Sums []struct {
+		Scene, Name string
+		Right       bool
+		Found       string
+	}
+	Right bool
+}
+
+type figures struct {
+	Asked      int
+	Committed  int
+	Refused    map[string]int
+	GivenUp    map[string]int `json:"given_up"`
+	Unknown    map[string]int
+	Calls      int
+	Replayed   int
+	AskedAgain struct {
+		Unknown, Done int
+		NoServer      int `json:"no_server"`
+	} `json:"asked_again"`
 	Retries     map[string]int
-	Killed      ended `json:"connections_killed"`
-	Cut         ended `json:"connections_cut"`
 	CommitsLost struct {
 		Committed    int
 		NotCommitted int `json:"not_committed"`
 		Unknown      int
 	} `json:"commits_lost"`
 	LatencyMS struct{ P50, Max float64 } `json:"latency_ms"`
-	Sums      []struct {
-		Name  string
-		Right bool
-		Found string
-	}
-	Right bool
 }
 
 type ended struct{ Connections, Transactions, Commits int }
+
+// played runs a demonstration whose books must be right.
+func played(t *testing.T, args string) (r report, stderr string) {
+	t.Helper()
+	var out, told bytes.Buffer
+	code := cli.Main(strings.Fields("demo --json "+args), &out, &told)
+	require.Zero(t, code, "%s%s", &out, &told)
+	require.NoError(t, json.Unmarshal(out.Bytes(), &r), out.String())
+	require.True(t, r.Right)
+	for _, s := range r.Sums {
+		require.True(t, s.Right, s)
+	}
+	for _, f := range append([]figures{r.figures}, scenesOf(r)...) {
+		require.Equal(t, f.Asked, f.Committed+total(f.Refused)+total(f.GivenUp)+total(f.Unknown), "each request has one fate")
+		require.Empty(t, f.Unknown)
+		require.Positive(t, f.LatencyMS.P50)
+		require.GreaterOrEqual(t, f.LatencyMS.Max, f.LatencyMS.P50)
+	}
+	return r, told.String()
+}
+
+func scenesOf(r report) (all []figures) {
+	for _, s := range r.Scenes {
+		all = append(all, s.figures)
+	}
+	return all
+}
 
 func total(counts map[string]int) (n int) {
 	for _, v := range counts {
@@ -57,19 +101,10 @@ func total(counts map[string]int) (n int) {
 
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	var stdout, stderr bytes.Buffer
-	code := cli.Main(strings.Fields("demo --accounts 40 --transfers 1500 --kills 12 --cuts 12 --commits 5 --workers 16 --seed 7 --json"), &stdout, &stderr)
-	require.Zero(t, code, "%s%s", &stdout, &stderr)
-	var r report
-	require.NoError(t, json.Unmarshal(stdout.Bytes(), &r), stdout.String())
-	require.True(t, r.Right)
+	r, stderr := played(t, "--scene accounts --accounts 40 --requests 1500 --faults --kills 12 --cuts 12 --commits 5 --restarts 0 --workers 16 --seed 7")
 	require.Len(t, r.Sums, 9)
-	for _, s := range r.Sums {
-		require.True(t, s.Right, s)
-	}
 	require.EqualValues(t, 7, r.Seed)
 	require.GreaterOrEqual(t, r.Asked, 1500)
-	require.Equal(t, r.Asked, r.Committed+total(r.Refused)+total(r.GivenUp)+total(r.Unknown), "each transfer has one fate")
 	require.Positive(t, r.Refused["insufficient funds"])
 	require.Positive(t, r.Replayed)
 	require.Greater(t, r.Calls, r.Asked/2)
@@ -81,24 +116,61 @@ func TestDemo(t *testing.T) {
 	require.GreaterOrEqual(t, r.Cut.Commits, 5)
 	require.Equal(t, r.Killed.Commits+r.Cut.Commits, r.CommitsLost.Committed+r.CommitsLost.NotCommitted)
 	require.Zero(t, r.CommitsLost.Unknown)
-	require.Empty(t, r.Unknown)
-	require.Positive(t, r.LatencyMS.P50)
-	require.GreaterOrEqual(t, r.LatencyMS.Max, r.LatencyMS.P50)
+	require.Zero(t, r.AskedAgain, "the server was there all the time")
+	require.Zero(t, r.Stopped)
+	require.Equal(t, r.figures, r.Scenes[0].figures)
 
-	require.Contains(t, stderr.String(), "16 goroutines ask for 1500 transfers (seed 7)\n")
-	require.Regexp(t, `(?m)^transfers \d+/1500, \d+/s; connections killed \d+, cut \d+; retries \d+$`, stderr.String())
-	require.NotContains(t, stderr.String(), "\r", "this is no terminal")
-	require.NotContains(t, stderr.String(), "postgres://")
+	require.Contains(t, stderr, "16 goroutines ask for accounts: 1500 requests; seed 7\n")
+	require.Regexp(t, `(?m)^100%: requests \d+, \d+/s; killed \d+, cut \d+, restarted 0; retries \d+$`, stderr)
+	require.NotContains(t, stderr, "\r", "this is no terminal")
+	require.NotContains(t, stderr, "postgres://")
 }
 
-// Faults are certain, however few transfers there are.
+// While the server is stopped, clients get no answer and ask again: nothing is lost or doubled.
+func TestDemoWithRestarts(t *testing.T) {
+	t.Parallel()
+	r, _ := played(t, "--scene accounts --accounts 40 --requests 1500 --faults --kills 0 --cuts 0 --restarts 2 --workers 16 --seed 7")
+	require.Equal(t, 2, r.Stopped.Times)
+	require.Positive(t, r.Stopped.Seconds)
+	require.Positive(t, r.Stopped.Transactions)
+	require.Positive(t, r.AskedAgain.NoServer)
+	require.Equal(t, r.AskedAgain.Unknown, r.CommitsLost.Unknown, "clients who were told that it is unknown asked again")
+	require.LessOrEqual(t, r.AskedAgain.Done, r.AskedAgain.Unknown)
+	require.Empty(t, r.GivenUp)
+	require.Zero(t, r.Killed)
+	require.Zero(t, r.Cut)
+}
+
+// Faults are for those who ask for them.
+func TestDemoWithoutFaults(t *testing.T) {
+	t.Parallel()
+	r, stderr := played(t, "--accounts 40 --requests 1000 --workers 8 --seed 7")
+	require.Zero(t, r.Killed)
+	require.Zero(t, r.Cut)
+	require.Zero(t, r.Stopped)
+	require.Zero(t, r.AskedAgain)
+	require.Empty(t, r.GivenUp)
+	require.NotContains(t, r.Retries, "57P01")
+	require.NotContains(t, r.Retries, "connection lost")
+	require.NotContains(t, stderr, "killed")
+}
+
+// The work is the seed's, also in what becomes of it where nobody is in anybody's way.
+func TestDemoOfASeed(t *testing.T) {
+	t.Parallel()
+	const args = "--scene accounts --accounts 300 --requests 200 --workers 4 --seed 9"
+	a, _ := played(t, args)
+	b, _ := played(t, args)
+	require.Equal(t, a.Asked, b.Asked)
+	require.Equal(t, a.Calls, b.Calls)
+	require.Equal(t, a.Refused, b.Refused)
+	require.Equal(t, a.Committed, b.Committed)
+}
+
+// Faults are certain, however few requests there are.
 func TestDemoGoesOnUntilTheFaultsHaveHit(t *testing.T) {
 	t.Parallel()
-	var stdout, stderr bytes.Buffer
-	code := cli.Main(strings.Fields("demo --accounts 4 --transfers 1 --kills 20 --cuts 0 --workers 2 --json"), &stdout, &stderr)
-	require.Zero(t, code, "%s%s", &stdout, &stderr)
-	var r report
-	require.NoError(t, json.Unmarshal(stdout.Bytes(), &r))
+	r, _ := played(t, "--scene accounts --accounts 4 --requests 1 --faults --kills 20 --cuts 0 --restarts 0 --workers 2")
 	require.GreaterOrEqual(t, r.Killed.Transactions, 20)
 	require.Zero(t, r.Cut.Connections)
 }
@@ -114,13 +186,13 @@ func TestDemoFailsWhenTheBooksAreWrong(t *testing.T) {
 		return err
 	}
 	var stdout, stderr bytes.Buffer
-	args := strings.Fields("demo --accounts 4 --transfers 40 --kills 0 --cuts 0 --workers 4 --seed 1")
+	args := strings.Fields("demo --scene accounts --accounts 4 --requests 40 --workers 4 --seed 1")
 	code := cli.Tampered(t.Context(), tamper, args, &stdout, &stderr)
 	require.Equal(t, 1, code, "%s%s", &stdout, &stderr)
 	require.Contains(t, stderr.String(), "interlock: demo: a sum is wrong")
 	require.Regexp(t, `balances constant +NO +40\.01, opened with 40\.00`, stdout.String())
 	require.Regexp(t, `ledger equals balances +NO +40\.00; 1 accounts differ`, stdout.String())
-	require.Regexp(t, `every acknowledged one exactly once +NO +1 \(demo-1-\d+[ab]?\) are missing`, stdout.String())
+	require.Regexp(t, `every acknowledged one exactly once +NO +1 \(transfer-1-\d+[ab]?\) are missing`, stdout.String())
 	require.Regexp(t, `every request id at most once +yes`, stdout.String())
 	require.Regexp(t, `every other one as reported +yes`, stdout.String())
 }
@@ -129,8 +201,8 @@ func TestDemoFailsWhenTheBooksAreWrong(t *testing.T) {
 // its load.
 func running(t *testing.T, dir string) (p *process, postmaster int) {
 	t.Helper()
-	p = start(t, []string{"TMPDIR=" + dir}, strings.Fields("demo --accounts 4 --transfers 100000000 --workers 4 --kills 1000")...)
-	until(t, "transfers are made", p.stderr.has("transfers "))
+	p = start(t, []string{"TMPDIR=" + dir}, strings.Fields("demo --scene accounts --accounts 4 --requests 100000000 --workers 4 --faults --kills 1000")...)
+	until(t, "requests are served", p.stderr.has("%: requests "))
 	files, err := filepath.Glob(filepath.Join(dir, "interlock-pg-*", "data", "postmaster.pid"))
 	require.NoError(t, err)
 	require.Len(t, files, 1)
@@ -208,7 +280,7 @@ func TestKilledDemo(t *testing.T) {
 	p, postmaster := running(t, dir)
 	p.signal(t, syscall.SIGKILL)
 	require.Equal(t, -1, p.code())
-	code, stdout, stderr := interlock(t, []string{"TMPDIR=" + dir}, strings.Fields("demo --accounts 4 --transfers 1 --kills 0 --cuts 0")...)
+	code, stdout, stderr := interlock(t, []string{"TMPDIR=" + dir}, strings.Fields("demo --scene accounts --accounts 4 --requests 1")...)
 	require.Zero(t, code, stderr)
 	require.Contains(t, stdout, "balances constant")
 	until(t, "nothing is left", func() bool { return gone(t, dir, postmaster) })

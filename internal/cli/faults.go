@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -18,6 +19,7 @@ type fault struct {
 	hit    *atomic.Int64                        // how many were, as the attempts themselves report
 	strike func(context.Context) (int64, error) // ends a connection; 0 if there was none to end
 	ended  atomic.Int64                         // connections ended, those included that were idle or had done their work
+	by     float64                              // all are to have hit when so much of the work is done; 0 is nearly all
 }
 
 // A stroke that has hit nothing after a while came too early or too late: another one follows.
@@ -54,8 +56,8 @@ func (f *fault) inflict(ctx context.Context, done func() float64) error {
 
 // due is how many attempts should have been hit by now: all a little before the end.
 func (f *fault) due(done float64) int64 {
-	const all = 0.97
-	return int64(float64(f.wanted) * min(1, done/all))
+	const nearly = 0.97
+	return int64(float64(f.wanted) * min(1, done/cmp.Or(f.by, nearly)))
 }
 
 func (f *fault) incomplete() bool { return f.hit.Load() < int64(f.wanted) }
@@ -71,6 +73,8 @@ const killSQL = `
 
 // kill has the server end a session, as an operator or a failing server does.
 func (s *stage) kill(ctx context.Context) (ended int64, err error) {
+	s.striking.RLock()
+	defer s.striking.RUnlock()
 	return s.killed(ctx, killSQL, pgserver.AppRole)
 }
 
@@ -85,6 +89,8 @@ func (s *stage) killed(ctx context.Context, sql string, arg any) (ended int64, e
 // killCommitting has the server end a session that waits for a COMMIT which the application
 // has sent: the proxy holds it back meanwhile. Now and then kill hits one, too, that has got it.
 func (s *stage) killCommitting(ctx context.Context) (ended int64, err error) {
+	s.striking.RLock()
+	defer s.striking.RUnlock()
 	held := s.proxy.Arm(faultproxy.Fault{SQL: commitSQL, Do: faultproxy.Hold{}})
 	defer held.Release()
 	if err := held.Wait(ctx); err != nil {
@@ -124,6 +130,8 @@ func (s *stage) cutCommitting(ctx context.Context) (int64, error) {
 }
 
 func (s *stage) breakAt(ctx context.Context, f faultproxy.Fault) (int64, error) {
+	s.striking.RLock()
+	defer s.striking.RUnlock()
 	cut := s.proxy.Arm(f)
 	err := cut.Wait(ctx)
 	cut.Disarm()

@@ -44,10 +44,11 @@ func TestTerminal(t *testing.T) {
 // A line that wraps would not be overwritten by the next one.
 func TestLineFitsATerminal(t *testing.T) {
 	t.Parallel()
-	l := newLoad(&demo{transfers: 100_000}, &stage{})
-	l.tally.done.Store(100_000)
-	l.tally.retried.Store(9999)
+	l := newLoad(&demo{requests: 1_000_000, faults: true}, &stage{}, scenes)
+	l.done.Store(1_000_000)
+	l.toll.retried.Store(9999)
+	l.toll.outages.over.Store(9)
 	l.kills.ended.Store(999)
-	l.cuts.ended.Store(99)
-	require.LessOrEqual(t, len(l.line(50*time.Second)), 79)
+	l.cuts.ended.Store(999)
+	require.LessOrEqual(t, len(l.line(500*time.Second)), 79)
 }

@@ -25,7 +25,7 @@ const (
 	atMostOnce   = "every request id at most once"
 	exactlyOnce  = "every acknowledged one exactly once"
 	asReported   = "every other one as reported"
-	bothOrNone   = "both transfers of a transaction or none"
+	bothOrNone   = "both requests of a transaction or none"
 	foundOut     = "every COMMIT without answer found out"
 	allExplained = "every error explained by a rule or a fault"
 )
@@ -38,6 +38,9 @@ func TestRequestSums(t *testing.T) {
 			all = append(all, outcome{keys: []string{key}, fate: f})
 		}
 		return all
+	}
+	again := func(f fate, unexcused int) []outcome {
+		return []outcome{{keys: []string{"k"}, fate: f, unsure: 1, unexcused: unexcused}}
 	}
 	pair := func(f fate) []outcome { return []outcome{{keys: []string{"a", "b"}, fate: f}} }
 	for _, c := range []struct {
@@ -59,6 +62,12 @@ func TestRequestSums(t *testing.T) {
 		{"unknown, not there", calls("k", unknown), nil, []string{foundOut}},
 		{"unknown, doubled", calls("k", unknown), map[string]int{"k": 2}, []string{atMostOnce, foundOut}},
 		{"unknown, then given up", calls("k", unknown, failed), map[string]int{"k": 1}, []string{foundOut}},
+		{"asked again, was done", again(replayed, 0), map[string]int{"k": 1}, nil},
+		{"asked again, was not done", again(committed, 0), map[string]int{"k": 1}, nil},
+		{"asked again, done twice", again(committed, 0), map[string]int{"k": 2}, []string{atMostOnce, exactlyOnce}},
+		{"asked again, refused, was done", again(refused, 0), map[string]int{"k": 1}, []string{asReported}},
+		{"asked again, no outage", again(replayed, 1), map[string]int{"k": 1}, []string{foundOut}},
+		{"asked again in vain", again(unknown, 0), nil, []string{foundOut}},
 		{"refused", calls("k", refused), nil, nil},
 		{"refused, there", calls("k", refused), map[string]int{"k": 1}, []string{asReported}},
 		{"given up, there", calls("k", failed), map[string]int{"k": 1}, []string{asReported}},
@@ -70,20 +79,42 @@ func TestRequestSums(t *testing.T) {
 		{"half", pair(unknown), map[string]int{"b": 1}, []string{bothOrNone, foundOut}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			tally := newTally()
+			tally := newTally(newToll())
 			tally.outcomes = c.outcomes
-			require.ElementsMatch(t, c.wrong, wrong(requestSums(tally, tally.histories(), books{stored: c.stored})))
+			require.ElementsMatch(t, c.wrong, wrong(requestSums(tally, c.stored)))
 		})
 	}
-	tally := newTally()
+	tally := newTally(newToll())
 	tally.noteUnexplained(account.ErrKeyReused)
-	require.Equal(t, []string{allExplained}, wrong(requestSums(tally, nil, books{})))
-	tally = newTally()
+	require.Equal(t, []string{allExplained}, wrong(requestSums(tally, nil)))
+	tally = newTally(newToll())
 	tally.foundCommitted.Store(1)
 	tally.foundNot.Store(1)
-	require.Empty(t, wrong(requestSums(tally, nil, books{})))
+	require.Empty(t, wrong(requestSums(tally, nil)))
 	tally.foundUnknown.Store(1)
-	require.Equal(t, []string{foundOut}, wrong(requestSums(tally, nil, books{})))
+	require.Equal(t, []string{foundOut}, wrong(requestSums(tally, nil)), "no client was told")
+}
+
+// Each thing asked for has one fate, and clients who asked again are counted.
+func TestFigures(t *testing.T) {
+	t.Parallel()
+	tally := newTally(newToll())
+	tally.outcomes = []outcome{
+		{keys: []string{"a"}, fate: committed, absent: 3},
+		{keys: []string{"a"}, fate: replayed},
+		{keys: []string{"b", "c"}, fate: replayed, unsure: 2},
+		{keys: []string{"d"}, fate: committed, unsure: 1},
+		{keys: []string{"e"}, fate: refused, reason: "rule"},
+		{keys: []string{"f"}, fate: failed, reason: "57P01"},
+		{keys: []string{"g"}, fate: unknown},
+		{keys: []string{"h"}, fate: unknown},
+	}
+	f := tally.figures(map[string]int{"g": 1})
+	require.Equal(t, figures{
+		Asked: 8, Committed: 4, Refused: counts{"rule": 1}, GivenUp: counts{"57P01": 1},
+		Unknown: counts{"committed": 1, "not committed": 1}, Calls: 8, Replayed: 2,
+		AskedAgain: again{Unknown: 3, Done: 1, NoServer: 3}, Retries: counts{},
+	}, f)
 }
 
 func TestMoneySums(t *testing.T) {
@@ -107,55 +138,69 @@ func TestMoneySums(t *testing.T) {
 		{"the whole does not balance", func(b *books, _ *tally) { b.all = 1 }, []string{ledger}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b, tally := right, newTally()
+			b, tally := right, newTally(newToll())
 			c.change(&b, tally)
-			l := &load{accounts: []int64{3, 4}, tally: tally}
-			require.ElementsMatch(t, c.wrong, wrong(l.moneySums(b)))
+			s := &accounts{ids: []int64{3, 4}}
+			require.ElementsMatch(t, c.wrong, wrong(s.moneySums(b, tally)))
 		})
 	}
 }
 
-func TestFaultSum(t *testing.T) {
+func TestFaultSums(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		kills, cuts, commitKills, commitCuts int64
-		right                                bool
+		kills, cuts, restarts, commitKills, commitCuts int64
+		right                                          bool
 	}{
-		{220, 60, 20, 20, true},
-		{300, 70, 25, 21, true},
-		{219, 60, 20, 20, false},
-		{220, 59, 20, 20, false},
-		{220, 60, 19, 20, false},
-		{220, 60, 20, 19, false},
+		{220, 60, 3, 20, 20, true},
+		{300, 70, 4, 25, 21, true},
+		{219, 60, 3, 20, 20, false},
+		{220, 59, 3, 20, 20, false},
+		{220, 60, 2, 20, 20, false},
+		{220, 60, 3, 19, 20, false},
+		{220, 60, 3, 20, 19, false},
 	} {
-		l := newLoad(&demo{kills: 220, cuts: 60, commits: 20}, &stage{})
-		l.tally.killed.Store(c.kills)
-		l.tally.cut.Store(c.cuts)
-		l.tally.commitKilled.Store(c.commitKills)
-		l.tally.commitCut.Store(c.commitCuts)
-		require.Equal(t, c.right, l.faultSum().Right, c)
+		l := newLoad(&demo{faults: true, kills: 220, cuts: 60, restarts: 3, commits: 20}, &stage{}, nil)
+		l.toll.killed.Store(c.kills)
+		l.toll.cut.Store(c.cuts)
+		l.toll.outages.over.Store(c.restarts)
+		l.toll.commitKilled.Store(c.commitKills)
+		l.toll.commitCut.Store(c.commitCuts)
+		require.Equal(t, c.right, l.faultSums()[0].Right, c)
 	}
-	require.True(t, newLoad(&demo{commits: 20}, &stage{}).faultSum().Right, "no fault, none at COMMIT")
+	require.True(t, newLoad(&demo{faults: true, commits: 20}, &stage{}, nil).faultSums()[0].Right, "no fault, none at COMMIT")
+	require.Empty(t, newLoad(&demo{}, &stage{}, nil).faultSums())
 }
 
 func TestReportForPeople(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	r := &report{
-		Asked: 10, Seconds: 2, Committed: 9, GivenUp: counts{"40P01": 1}, Retries: counts{"40P01": 2, "connection lost": 3},
+	f := figures{
+		Asked: 10, Committed: 9, GivenUp: counts{"40P01": 1}, Retries: counts{"40P01": 2, "connection lost": 3},
 		CommitsLost: resolved{Committed: 41, NotCommitted: 21, Unknown: 1},
-		Sums:        []sum{{"first", true, "fine"}, {"second", false, keys{"d", "c", "b", "a"}.String() + " are missing"}},
+		AskedAgain:  again{Unknown: 7, Done: 4, NoServer: 20},
+	}
+	r := &report{
+		Seconds: 2, figures: f, Scenes: []sceneRows{{"seats", f}},
+		Stopped: stopped{Times: 3, Seconds: 4.25, Transactions: 70},
+		Sums: []sum{
+			{"", "first", true, "fine"},
+			{"seats", "second", false, keys{"d", "c", "b", "a"}.String() + " are missing"},
+		},
 		Unexplained: []string{"boom"},
 	}
 	require.NoError(t, r.print(&out))
 	for _, line := range []string{
-		`transfers asked +10 in 2\.0 s, 5 a second`,
+		`requests asked +10 in 2\.0 s, 5 a second`,
 		`  refused +0: none`,
 		`  given up, not done +1: 40P01 deadlock_detected 1$`,
+		`asked again +7 for an unknown outcome \(4 had been done\), 20 for lack of a server$`,
 		`retries +5: connection lost 3, 40P01 deadlock_detected 2`,
+		`server stopped +3 times, 4\.2 s in all, which failed 70 attempts`,
 		`COMMIT without answer +63: found out 41 committed, 21 not committed, 1 unknown$`,
-		`first +yes  fine`,
-		`second +NO   4 \(a, b, c, …\) are missing`,
+		`seats +10 +9 +0 +1 +0 +5 +27 +p50 `,
+		`all scenes\n  first +yes  fine`,
+		`seats\n  second +NO   4 \(a, b, c, …\) are missing`,
 		`unexplained +boom`,
 	} {
 		require.Regexp(t, `(?m)^`+line, out.String())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,8 @@ type stage struct {
 	admin  *pgxpool.Pool     // the superuser's, who kills sessions and audits the books
 
 	commitCuts atomic.Int64 // of cutCommitting, so far
+
+	striking sync.RWMutex // held for reading by what ends a connection, for writing by what stops the server
 }
 
 // stageDatabase is the database's name.

@@ -13,11 +13,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/interlock-go/interlock/service/account"
 	"github.com/interlock-go/interlock/txn"
 )
 
-// A fate is what a call said of the transfers that it asked for.
+// A fate is what a call said of what it asked for.
 type fate int
 
 const (
@@ -30,30 +29,45 @@ const (
 	fates                   // how many there are
 )
 
-// An outcome is what one call reported.
+// An outcome is what one client was told in the end.
 type outcome struct {
 	keys   []string
 	fate   fate
 	reason string
+
+	// How often the client asked again: because the outcome was unknown, which only a restart of
+	// the server excuses, or because there was no server.
+	unsure, unexcused, absent int
 }
 
-// A tally is what all calls reported. Its methods are safe for concurrent use.
-type tally struct {
-	done    atomic.Int64 // transfers that nobody asks for any more
+// A toll is what the faults did to a load. It is safe for concurrent use.
+type toll struct {
 	retried atomic.Int64
 	killed  atomic.Int64 // attempts whose session the server ended
 	cut     atomic.Int64 // attempts whose connection broke
+	downed  atomic.Int64 // attempts whose server was stopped
 
-	// Those of them that had sent COMMIT and got no answer, and all such by what was found out.
-	commitKilled, commitCut                atomic.Int64
+	// Those of them that had sent COMMIT and got no answer.
+	commitKilled, commitCut, commitDowned atomic.Int64
+
+	outages outages
+}
+
+func newToll() *toll { return &toll{} }
+
+// A tally is what all calls of a scene reported. Its methods are safe for concurrent use.
+type tally struct {
+	toll *toll
+
+	// COMMITs without answer, by what was found out.
 	foundCommitted, foundNot, foundUnknown atomic.Int64
 
 	mu        sync.Mutex
 	outcomes  []outcome
 	retries   counts // by SQLSTATE
 	latencies []time.Duration
-	looks     int // at the sum of the balances
-	wrong     int // looks that saw another sum
+	looks     int // at what the scene has to look at
+	wrong     int // looks that saw something else than they should
 	errors    []string
 }
 
@@ -66,41 +80,14 @@ type resolved struct {
 
 func (r resolved) total() int { return r.Committed + r.NotCommitted + r.Unknown }
 
-func newTally() *tally { return &tally{retries: counts{}} }
+func newTally(t *toll) *tally { return &tally{toll: t, retries: counts{}} }
 
-// note notes a call's result.
-func (t *tally) note(transfers []account.TransferRequest, repeated bool, err error, took time.Duration) {
-	var o outcome
-	o.fate, o.reason = judge(repeated, err)
-	for _, transfer := range transfers {
-		o.keys = append(o.keys, transfer.Key)
-	}
-	t.noteAttempt(err)
-	if o.fate == unexplained {
-		t.noteUnexplained(err)
-	}
+// note notes what a client was told, and how long that took.
+func (t *tally) note(o outcome, took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.outcomes = append(t.outcomes, o)
 	t.latencies = append(t.latencies, took)
-}
-
-// judge says what a call's result means for the transfer.
-func judge(repeated bool, err error) (fate, string) {
-	_, unresolved := errors.AsType[*txn.CommitUnknownError](err)
-	switch {
-	case err == nil && repeated:
-		return replayed, ""
-	case err == nil:
-		return committed, ""
-	case unresolved:
-		return unknown, ""
-	case errors.Is(err, account.ErrInsufficientFunds):
-		return refused, "insufficient funds"
-	case txn.IsRetryable(err):
-		return failed, cause(err)
-	}
-	return unexplained, err.Error()
 }
 
 // cause is why an attempt failed.
@@ -109,62 +96,87 @@ func cause(err error) string {
 }
 
 // noteRetry is called by every transaction that is about to be repeated.
-func (t *tally) noteRetry(_ context.Context, r txn.Retry) {
-	t.retried.Add(1)
-	t.noteAttempt(r.Err)
+func (t *tally) noteRetry(ctx context.Context, r txn.Retry) {
+	t.toll.retried.Add(1)
+	t.noteAttempt(ctx, r.Err)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.retries[cause(r.Err)]++
 }
 
+// The last messages of sessions that the server ends, and what it says before it has begun.
+const (
+	adminShutdown    = "57P01" // it was asked to
+	crashShutdown    = "57P02" // it goes down at once
+	cannotConnectNow = "57P03"
+)
+
 // noteAttempt counts what the faults did to an attempt. An attempt whose session ended after
 // it had done its work knows nothing of it, and is not counted.
-func (t *tally) noteAttempt(err error) {
+func (t *tally) noteAttempt(ctx context.Context, err error) {
 	_, unresolved := errors.AsType[*txn.CommitUnknownError](err)
-	if state := txn.SQLState(err); state == adminShutdown || state == "" && (unresolved || txn.IsRetryable(err)) {
-		t.noteHit(err)
+	switch state := txn.SQLState(err); {
+	case state == adminShutdown, state == crashShutdown, state == "" && (unresolved || txn.IsRetryable(err)):
+		t.noteHit(ctx, err)
 	}
 }
 
-// adminShutdown is the last message of a session that the server ends.
-const adminShutdown = "57P01"
-
 // noteHit counts an attempt that a fault hit.
-func (t *tally) noteHit(err error) {
-	if txn.SQLState(err) == adminShutdown {
-		t.killed.Add(1)
-	} else {
-		t.cut.Add(1)
+func (t *tally) noteHit(ctx context.Context, err error) {
+	t.hit(ctx, err, &t.toll.killed, &t.toll.cut, &t.toll.downed)
+}
+
+// hit counts an error with the fault that it came from. While the server is stopped all
+// connections end, and what kills and cuts do then cannot be told from that.
+func (t *tally) hit(ctx context.Context, err error, killed, cut, downed *atomic.Int64) {
+	switch {
+	case t.toll.outages.felt(askedAt(ctx)):
+		downed.Add(1)
+	case txn.SQLState(err) == adminShutdown:
+		killed.Add(1)
+	default:
+		cut.Add(1)
 	}
 }
 
 // Observe notes what was found out about a COMMIT without answer. If it was executed, the
 // call succeeds, and nobody else tells of the fault that hit it.
-func (t *tally) Observe(_ context.Context, e txn.Event) {
+func (t *tally) Observe(ctx context.Context, e txn.Event) {
 	r, ok := e.(txn.ResolutionEvent)
 	if !ok {
 		return
 	}
-	switch {
-	case r.Unknown: // and how the answer was lost is not told
+	if r.Unknown { // and how the answer was lost is not told
 		t.foundUnknown.Add(1)
 		return
-	case txn.SQLState(r.Err) == adminShutdown:
-		t.commitKilled.Add(1)
-	default:
-		t.commitCut.Add(1)
 	}
-	switch {
-	case r.Committed:
+	t.hit(ctx, r.Err, &t.toll.commitKilled, &t.toll.commitCut, &t.toll.commitDowned)
+	if r.Committed {
 		t.foundCommitted.Add(1)
-		t.noteHit(r.Err)
-	default:
+		t.noteHit(ctx, r.Err)
+	} else {
 		t.foundNot.Add(1)
 	}
 }
 
 func (t *tally) found() resolved {
 	return resolved{int(t.foundCommitted.Load()), int(t.foundNot.Load()), int(t.foundUnknown.Load())}
+}
+
+// add adds another tally, when all calls have returned.
+func (t *tally) add(other *tally) {
+	t.outcomes = append(t.outcomes, other.outcomes...)
+	t.latencies = append(t.latencies, other.latencies...)
+	t.errors = append(t.errors, other.errors...)
+	t.looks += other.looks
+	t.wrong += other.wrong
+	for state, n := range other.retries {
+		t.retries[state] += n
+	}
+	found := other.found()
+	t.foundCommitted.Add(int64(found.Committed))
+	t.foundNot.Add(int64(found.NotCommitted))
+	t.foundUnknown.Add(int64(found.Unknown))
 }
 
 func (t *tally) noteLook(right bool) {
@@ -182,13 +194,14 @@ func (t *tally) noteUnexplained(err error) {
 	t.errors = append(t.errors, err.Error())
 }
 
-// A history is what all calls reported of one transfer.
+// A history is what all clients were told of what one key names.
 type history struct {
 	calls   [fates]int
 	reasons [fates]string
+	unsure  bool // one of them did not know for a while
 }
 
-// fate is what is known of the transfer.
+// fate is what is known of it.
 func (h *history) fate() fate {
 	if h.acknowledged() {
 		return committed
@@ -201,10 +214,10 @@ func (h *history) fate() fate {
 	return unexplained
 }
 
-// acknowledged: somebody was told that the transfer is done.
+// acknowledged: somebody was told that it is done.
 func (h *history) acknowledged() bool { return h.calls[committed]+h.calls[replayed] > 0 }
 
-// histories returns each transfer's, by key.
+// histories are by key.
 func (t *tally) histories() map[string]*history {
 	all := map[string]*history{}
 	for _, o := range t.outcomes {
@@ -216,6 +229,7 @@ func (t *tally) histories() map[string]*history {
 			}
 			h.calls[o.fate]++
 			h.reasons[o.fate] = o.reason
+			h.unsure = h.unsure || o.unsure > 0
 		}
 	}
 	return all

@@ -17,61 +17,12 @@ import (
 	"github.com/interlock-go/interlock/txn/txntest"
 )
 
-func first(n int, seed uint64) (all []request) {
-	l := &load{demo: &demo{seed: seed}, accounts: []int64{3, 4, 5, 6, 7}}
-	for r := range l.requests() {
-		if all = append(all, r); len(all) == n {
-			break
-		}
-	}
-	return all
-}
-
-func TestRequestsAreTheSeeds(t *testing.T) {
-	t.Parallel()
-	a := first(2000, 7)
-	require.Equal(t, a, first(2000, 7))
-	require.NotEqual(t, a[1].calls[0][0].Amount, first(2, 8)[1].calls[0][0].Amount)
-
-	keys := map[string]account.TransferRequest{}
-	twice, crossed, insufficient := 0, 0, 0
-	for _, r := range a {
-		before := len(keys)
-		for _, call := range r.calls {
-			for _, transfer := range call {
-				if other, ok := keys[transfer.Key]; ok {
-					require.Equal(t, other, transfer, "a key is one transfer's")
-				}
-				keys[transfer.Key] = transfer
-				require.NotEqual(t, transfer.From, transfer.To)
-				require.Positive(t, transfer.Amount)
-			}
-		}
-		require.Equal(t, r.transfers, len(keys)-before)
-		one := r.calls[0][0]
-		switch {
-		case r.transfers == 4:
-			crossed++
-			last := r.calls[1][1]
-			require.ElementsMatch(t, []int64{one.From, one.To}, []int64{last.From, last.To}, "the other way round")
-		case one.Amount > 5*account.WelcomeBonus:
-			insufficient++
-		case len(r.calls) == 2:
-			twice++
-		}
-	}
-	for name, share := range map[string][2]int{
-		"crossed": {crossed, percentCrossed}, "insufficient": {insufficient, percentInsufficient},
-		"twice": {twice, percentTwice},
-	} {
-		require.InEpsilon(t, 20*share[1], share[0], 0.4, name)
-	}
-}
-
 func server(code string) error { return &pgconn.PgError{Code: code} }
 
 func TestJudge(t *testing.T) {
 	t.Parallel()
+	p := &part{scene: &accounts{}}
+	hook := func(err error) error { return &txn.HookError{Err: err} }
 	for _, c := range []struct {
 		name     string
 		repeated bool
@@ -88,9 +39,11 @@ func TestJudge(t *testing.T) {
 		{"a constraint", false, server("23514"), unexplained, server("23514").Error()},
 		{"key reused", false, account.ErrKeyReused, unexplained, account.ErrKeyReused.Error()},
 		{"cancelled", false, context.Canceled, unexplained, "context canceled"},
+		{"committed, and no receipt", false, hook(server("57P01")), committed, ""},
+		{"committed, and a fault", false, hook(server("42601")), unexplained, hook(server("42601")).Error()},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f, reason := judge(c.repeated, c.err)
+			f, reason := p.judge(c.repeated, c.err)
 			require.Equal(t, c.fate, f)
 			require.Equal(t, c.reason, reason)
 		})
@@ -99,28 +52,38 @@ func TestJudge(t *testing.T) {
 
 func TestTally(t *testing.T) {
 	t.Parallel()
-	one := []account.TransferRequest{{Key: "k"}}
-	tally := newTally()
+	tally := newTally(newToll())
 	for _, err := range []error{server("57P01"), server("40P01"), server("40P01")} {
 		tally.noteRetry(t.Context(), txn.Retry{Err: err})
 	}
-	tally.note(one, false, &txn.CommitUnknownError{Err: errors.New("reset")}, time.Second)
-	tally.note(one, false, &txn.CommitUnknownError{Err: server("57P01")}, time.Second)
-	tally.note(one, true, nil, time.Second)
+	tally.noteAttempt(t.Context(), &txn.CommitUnknownError{Err: errors.New("reset")})
+	tally.noteAttempt(t.Context(), &txn.CommitUnknownError{Err: server("57P01")})
+	tally.noteAttempt(t.Context(), account.ErrInsufficientFunds)
 	require.Equal(t, counts{"57P01": 1, "40P01": 2}, tally.retries)
-	require.EqualValues(t, 2, tally.killed.Load())
-	require.EqualValues(t, 1, tally.cut.Load())
+	require.EqualValues(t, 3, tally.toll.retried.Load())
+	require.EqualValues(t, 2, tally.toll.killed.Load())
+	require.EqualValues(t, 1, tally.toll.cut.Load())
+
+	tally.note(outcome{keys: []string{"k"}, fate: unknown}, time.Second)
+	tally.note(outcome{keys: []string{"k"}, fate: replayed}, time.Second)
 	require.Equal(t, committed, tally.histories()["k"].fate())
-	require.Empty(t, tally.errors)
-	tally.note(one, false, account.ErrKeyReused, time.Second)
-	require.Len(t, tally.errors, 1)
+
+	all := newTally(newToll())
+	all.noteUnexplained(account.ErrKeyReused)
+	all.add(tally)
+	all.add(tally)
+	require.Equal(t, counts{"57P01": 2, "40P01": 4}, all.retries)
+	require.Len(t, all.outcomes, 4)
+	require.Len(t, all.latencies, 4)
+	require.Len(t, all.errors, 1)
+	require.Equal(t, counts{"57P01": 1, "40P01": 2}, tally.retries)
 }
 
 // The fault behind a COMMIT that was executed is counted here, the others with what they did
 // to the attempt.
 func TestObserve(t *testing.T) {
 	t.Parallel()
-	tally := newTally()
+	tally := newTally(newToll())
 	for _, e := range []txn.Event{
 		txn.ResolutionEvent{Committed: true, Err: errors.New("reset")},
 		txn.ResolutionEvent{Committed: true, Err: errors.New("reset")},
@@ -132,10 +95,37 @@ func TestObserve(t *testing.T) {
 		tally.Observe(t.Context(), e)
 	}
 	require.Equal(t, resolved{Committed: 3, NotCommitted: 1, Unknown: 1}, tally.found())
-	require.EqualValues(t, 2, tally.cut.Load())
-	require.EqualValues(t, 1, tally.killed.Load())
-	require.EqualValues(t, 3, tally.commitCut.Load())
-	require.EqualValues(t, 1, tally.commitKilled.Load())
+	require.EqualValues(t, 2, tally.toll.cut.Load())
+	require.EqualValues(t, 1, tally.toll.killed.Load())
+	require.EqualValues(t, 3, tally.toll.commitCut.Load())
+	require.EqualValues(t, 1, tally.toll.commitKilled.Load())
+}
+
+// While the server is stopped, and a little longer, nothing is put down to another fault.
+func TestHitsOfAnOutage(t *testing.T) {
+	t.Parallel()
+	tally := newTally(newToll())
+	o := &tally.toll.outages
+	ctx := asking(t.Context())
+	o.begin()
+	for _, err := range []error{server("57P01"), server("57P02"), &txn.CommitUnknownError{Err: errors.New("reset")}} {
+		tally.noteAttempt(ctx, err)
+	}
+	tally.Observe(ctx, txn.ResolutionEvent{Committed: true, Err: server("57P01")})
+	o.end()
+	tally.noteAttempt(asking(t.Context()), server("57P01"))
+	require.EqualValues(t, 5, tally.toll.downed.Load())
+	require.EqualValues(t, 1, tally.toll.commitDowned.Load())
+	require.Zero(t, tally.toll.killed.Load()+tally.toll.cut.Load()+tally.toll.commitKilled.Load()+tally.toll.commitCut.Load())
+
+	require.EqualValues(t, 1, o.over.Load())
+	require.True(t, o.since(askedAt(ctx)))
+	require.False(t, o.since(time.Now()))
+	require.True(t, o.felt(time.Now()))
+	require.False(t, o.felt(time.Now().Add(feltFor)))
+	require.Equal(t, o.total(), o.ended.Sub(o.began))
+	o.begin()
+	require.True(t, o.since(time.Now().Add(time.Hour)), "it goes on")
 }
 
 // Each of these comes between COMMIT and its answer. Whether the server has done it differs.
@@ -143,7 +133,7 @@ func TestFaultsBetweenCommitAndItsAnswer(t *testing.T) {
 	t.Parallel()
 	database := txntest.NewDatabase(t, txntest.SQL("create table notes (n int)"))
 	s := &stage{proxy: txntest.NewProxy(t, database.AppURL()), admin: database.Admin(t)}
-	tally := newTally()
+	tally := newTally(newToll())
 	db, err := txn.Open(t.Context(), s.proxy.URL(), txn.Config{Observers: []txn.Observer{tally}})
 	require.NoError(t, err)
 	defer db.Close()
@@ -174,8 +164,8 @@ func TestFaultsBetweenCommitAndItsAnswer(t *testing.T) {
 	before := tally.found()
 	strike(s.cutCommitting)
 	require.Equal(t, before.Committed+1, tally.found().Committed, "it was done")
-	require.EqualValues(t, 1, tally.commitKilled.Load())
-	require.EqualValues(t, 3, tally.commitCut.Load())
+	require.EqualValues(t, 1, tally.toll.commitKilled.Load())
+	require.EqualValues(t, 3, tally.toll.commitCut.Load())
 }
 
 // A cut may hit what has done its work; that one was made is certain.
@@ -245,6 +235,9 @@ func TestFaults(t *testing.T) {
 	require.NoError(t, <-ended)
 	require.Equal(t, []int64{0, 0, 1, 1, 2, 2, 3, 3}, strokes)
 	require.EqualValues(t, 8, f.ended.Load())
+
+	require.EqualValues(t, 2, (&fault{wanted: 2, by: 0.8}).due(0.8))
+	require.EqualValues(t, 1, (&fault{wanted: 2, by: 0.8}).due(0.7))
 
 	broken := &fault{wanted: 1, hit: new(atomic.Int64), strike: func(context.Context) (int64, error) { return 0, errors.New("broken") }}
 	require.EqualError(t, broken.inflict(t.Context(), func() float64 { return 1 }), "broken")

@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/interlock-go/interlock/txn"
+)
+
+// A client who has no answer asks again, after a pause, for so long since it asked first.
+const (
+	clientPatience = 20 * time.Second
+	clientPause    = 100 * time.Millisecond // at most
+)
+
+// serve is a client. What a fault did to its request is for the transaction to make up for, and
+// the client asks once. There are two exceptions. A call may end without knowing what became of
+// it: then the client asks again, with the same key. And while the server is stopped, nobody is
+// there to be asked.
+func (p *part) serve(ctx context.Context, c call) {
+	start := time.Now()
+	o := outcome{keys: c.keys()}
+	for {
+		ctx := asking(ctx)
+		replayed, err := c.ask(ctx, p.d)
+		o.fate, o.reason = p.judge(replayed, err)
+		p.tally.noteAttempt(ctx, err)
+		again := false
+		switch {
+		case o.fate == unknown:
+			again = true
+			o.unsure++
+			if !p.tally.toll.outages.since(askedAt(ctx)) {
+				o.unexcused++
+			}
+		case o.fate == failed && lacksServer(err) && p.tally.toll.outages.felt(askedAt(ctx)):
+			again = true
+			o.absent++
+		case o.fate == unexplained && ctx.Err() == nil:
+			p.tally.noteUnexplained(err)
+		}
+		if !again || time.Since(start) > clientPatience || !pause(ctx) {
+			break
+		}
+	}
+	if o.fate == failed && o.unsure > 0 {
+		o.fate = unknown // the last call did not do it; an earlier one may have
+	}
+	p.tally.note(o, time.Since(start))
+}
+
+// pause is shorter for one client than for another, and false if ctx ends.
+func pause(ctx context.Context) bool {
+	timer := time.NewTimer(rand.N(clientPause))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// lacksServer: the call failed since there was no server, or none that would have it.
+func lacksServer(err error) bool {
+	switch txn.SQLState(err) {
+	case "", adminShutdown, crashShutdown, cannotConnectNow:
+		return txn.IsRetryable(err)
+	}
+	return false
+}
+
+// judge says what a call's result means for what it asked for.
+func (p *part) judge(replay bool, err error) (fate, string) {
+	_, unresolved := errors.AsType[*txn.CommitUnknownError](err)
+	done, isDone := errors.AsType[*txn.HookError](err)
+	switch {
+	case err == nil && replay:
+		return replayed, ""
+	case err == nil:
+		return committed, ""
+	case isDone && txn.IsRetryable(done.Err): // and the server was lost before it told more
+		return committed, ""
+	case isDone:
+		return unexplained, err.Error()
+	case unresolved:
+		return unknown, ""
+	case txn.IsRetryable(err):
+		return failed, cause(err)
+	}
+	if rule := p.rule(err); rule != "" {
+		return refused, rule
+	}
+	return unexplained, err.Error()
+}
+
+// askedKey is the context's key of when the client asked.
+type askedKey struct{}
+
+// asking is a context that knows when the client asked.
+func asking(ctx context.Context) context.Context {
+	return context.WithValue(ctx, askedKey{}, time.Now())
+}
+
+func askedAt(ctx context.Context) time.Time {
+	at, _ := ctx.Value(askedKey{}).(time.Time)
+	return at
+}

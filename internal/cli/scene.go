@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/interlock-go/interlock/txn"
+)
+
+// A scene is a part of the application at work: what its clients ask for, and what its tables
+// hold afterwards.
+type scene interface {
+	// open makes what the requests are about, once, before anything is asked for.
+	open(ctx context.Context, d *txn.DB) error
+
+	// requests are the same for the same seed, without end. open has been called.
+	requests(seed uint64) iter.Seq[request]
+
+	// rule names the rule of the business by which err refuses a call, or is "".
+	rule(err error) string
+
+	// audit reads what the database holds when all calls have returned, in plain SQL, by
+	// nothing of what is put to the test. told is what the calls said.
+	audit(ctx context.Context, tx pgx.Tx, told *tally) (audit, error)
+}
+
+// A request is what clients ask for at the same time: one of them, or several who are in each
+// other's way. Each has one call.
+type request []call
+
+// A call asks for something in one transaction. Calls are comparable values.
+type call interface {
+	// keys name what is asked for. Other calls may have the same key: they ask for the same.
+	keys() []string
+
+	// ask asks once. replayed says that another call with the key had done it before.
+	ask(ctx context.Context, d *txn.DB) (replayed bool, err error)
+}
+
+// work is how many different things the request asks for.
+func (r request) work() int {
+	different := map[string]bool{}
+	for _, c := range r {
+		for _, key := range c.keys() {
+			different[key] = true
+		}
+	}
+	return len(different)
+}
+
+// An audit is what the database holds of a scene.
+type audit struct {
+	stored map[string]int // how often what each key names is there
+	sums   []sum          // that are the scene's own
+}
+
+// A looker is a scene that somebody looks at again and again while it is at work.
+type looker interface {
+	look(ctx context.Context, d *txn.DB) (right bool, err error)
+}
+
+// A casting is a scene that there is.
+type casting struct {
+	name   string
+	about  string
+	weight int // how many of its requests go with those of the others
+	make   func(*demo) scene
+}
+
+// scenes are those that there are, in the order of the table.
+var scenes = []casting{
+	{"accounts", "money moves between accounts, often two ways at once", 10, func(d *demo) scene { return &accounts{size: d.accounts} }},
+}
+
+// describe lists the scenes.
+func describe() string {
+	var text strings.Builder
+	for _, c := range scenes {
+		fmt.Fprintf(&text, "  %-10s%s\n", c.name, c.about)
+	}
+	return text.String()
+}
+
+func sceneNames() []string {
+	var names []string
+	for _, c := range scenes {
+		names = append(names, c.name)
+	}
+	return names
+}
+
+// chosen are the scenes of those names, in the order of the table; all if there is none.
+func chosen(names []string) ([]casting, error) {
+	for _, name := range names {
+		if !slices.Contains(sceneNames(), name) {
+			return nil, fmt.Errorf("demo: no scene %q: there are %s", name, strings.Join(sceneNames(), ", "))
+		}
+	}
+	if len(names) == 0 {
+		return scenes, nil
+	}
+	return slices.DeleteFunc(slices.Clone(scenes), func(c casting) bool { return !slices.Contains(names, c.name) }), nil
+}
+
+// keysThere counts how often each key is in the result of a query.
+func keysThere(ctx context.Context, tx pgx.Tx, sql string, args ...any) (map[string]int, error) {
+	stored := map[string]int{}
+	rows, err := tx.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	var key string
+	_, err = pgx.ForEachRow(rows, []any{&key}, func() error {
+		stored[key]++
+		return nil
+	})
+	return stored, err
+}
