@@ -32,11 +32,47 @@ func (q *AutocommitQueries) AddActivity(ctx context.Context, arg AddActivityPara
 	return q.write.AddActivity(ctx, arg)
 }
 
+// AddFollow makes a user follow an author, if it does not yet. It fails with
+// follows_others_only, follows_author_id_fkey or follows_follower_id_fkey.
+//
+// Writes follows.
+func (q *AutocommitQueries) AddFollow(ctx context.Context, arg AddFollowParams) (int64, error) {
+	return q.write.AddFollow(ctx, arg)
+}
+
+// AddTags adds those of the tags that there are not, in one order for everybody: two who add
+// the same tags at the same time wait for one another at the first one that they share, and
+// cannot deadlock. Tags that exist are neither changed nor locked, so that nobody waits for
+// the popular ones. It does not return them either: FindTags behind it, in the same round
+// trip, finds those that are new, those that were there, and those that another transaction
+// committed while this statement waited for it.
+//
+// Writes tags.
+func (q *AutocommitQueries) AddTags(ctx context.Context, arg AddTagsParams) (int64, error) {
+	return q.write.AddTags(ctx, arg)
+}
+
 // CountOrder counts an order of a user, and returns how many it has made by now.
 //
 // Writes customer_counters.
 func (q *AutocommitQueries) CountOrder(ctx context.Context, userID int64) (int64, error) {
 	return q.write.CountOrder(ctx, userID)
+}
+
+// CountPost counts a new draft of an author.
+//
+// Writes author_counters.
+func (q *AutocommitQueries) CountPost(ctx context.Context, userID int64) (AuthorCounter, error) {
+	return q.write.CountPost(ctx, userID)
+}
+
+// CountPublishedPost counts a draft that was published. That the author has no counters is an
+// error: the draft was counted.
+//
+// Writes author_counters.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *AutocommitQueries) CountPublishedPost(ctx context.Context, userID int64) (AuthorCounter, error) {
+	return sqlcgen.New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), guardCountPublishedPost)).CountPublishedPost(ctx, userID)
 }
 
 // CreateAccount opens an empty account for a user.
@@ -68,6 +104,14 @@ func (q *AutocommitQueries) CreateOrderItems(ctx context.Context, arg CreateOrde
 // Writes payments.
 func (q *AutocommitQueries) CreatePayment(ctx context.Context, arg CreatePaymentParams) (Payment, error) {
 	return q.write.CreatePayment(ctx, arg)
+}
+
+// CreatePost adds a draft. No row, and nothing was done: the author has a post with this key.
+// It fails with posts_author_id_fkey if there is no such user.
+//
+// Writes posts.
+func (q *AutocommitQueries) CreatePost(ctx context.Context, arg CreatePostParams) (Post, error) {
+	return q.write.CreatePost(ctx, arg)
 }
 
 // CreateProduct offers a product that has some stock from the start.
@@ -104,6 +148,25 @@ func (q *AutocommitQueries) CreateWelcomeBonus(ctx context.Context, arg CreateWe
 	return q.write.CreateWelcomeBonus(ctx, arg)
 }
 
+// EditPost changes an author's post if it is still in the version that the author read, and
+// returns it as it is then.
+//
+// Writes posts.
+// Fails with a *txn.StaleError if the row has another version, with txn.ErrNotFound if it is gone.
+func (q *AutocommitQueries) EditPost(ctx context.Context, arg EditPostParams) (Post, error) {
+	return sqlcgen.New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), guardEditPost)).EditPost(ctx, arg)
+}
+
+// FeaturePost puts a post on today's front page, and returns its slot. No row, and nothing was
+// done: the page is full. It fails with featured_posts_pkey if the post was featured before,
+// and with featured_posts_author_id_day_key if another one of the author is there today. Until
+// the transaction ends, others who want a slot wait.
+//
+// Writes featured_posts, front_pages.
+func (q *AutocommitQueries) FeaturePost(ctx context.Context, arg FeaturePostParams) (int16, error) {
+	return q.write.FeaturePost(ctx, arg)
+}
+
 // FindOrderByKey finds what a request with this key ordered.
 //
 // Reads orders.
@@ -114,6 +177,18 @@ func (q *AutocommitQueries) FindOrderByKey(ctx context.Context, idempotencyKey s
 // Reads payments.
 func (q *AutocommitQueries) FindPaymentOfOrder(ctx context.Context, orderID int64) (Payment, error) {
 	return q.read.FindPaymentOfOrder(ctx, orderID)
+}
+
+// FindPostByKey finds what a request of an author with this key created.
+//
+// Reads posts.
+func (q *AutocommitQueries) FindPostByKey(ctx context.Context, arg FindPostByKeyParams) (Post, error) {
+	return q.read.FindPostByKey(ctx, arg)
+}
+
+// Reads tags.
+func (q *AutocommitQueries) FindTags(ctx context.Context, names []string) ([]Tag, error) {
+	return q.read.FindTags(ctx, names)
 }
 
 // FindTransferByKey finds what a request with this key did.
@@ -145,6 +220,13 @@ func (q *AutocommitQueries) GetAccount(ctx context.Context, id int64) (Account, 
 	return q.read.GetAccount(ctx, id)
 }
 
+// GetAuthorCounters finds no row for who never wrote.
+//
+// Reads author_counters.
+func (q *AutocommitQueries) GetAuthorCounters(ctx context.Context, userID int64) (AuthorCounter, error) {
+	return q.read.GetAuthorCounters(ctx, userID)
+}
+
 // GetCustomerCounter finds no row for a user who has never ordered.
 //
 // Reads customer_counters.
@@ -152,11 +234,26 @@ func (q *AutocommitQueries) GetCustomerCounter(ctx context.Context, userID int64
 	return q.read.GetCustomerCounter(ctx, userID)
 }
 
+// GetDocument reads a published post with the names that readers search by, as of one moment.
+//
+// Reads post_tags, posts, tags, users.
+func (q *AutocommitQueries) GetDocument(ctx context.Context, id int64) (GetDocumentRow, error) {
+	return q.read.GetDocument(ctx, id)
+}
+
 // GetOrder reads an order as it was last committed. To decide by what it says, lock it.
 //
 // Reads orders.
 func (q *AutocommitQueries) GetOrder(ctx context.Context, id int64) (Order, error) {
 	return q.read.GetOrder(ctx, id)
+}
+
+// GetPost reads a post as it was last committed. To decide on a change by what it says, lock
+// the post instead, or change it at the version that it had.
+//
+// Reads posts.
+func (q *AutocommitQueries) GetPost(ctx context.Context, id int64) (Post, error) {
+	return q.read.GetPost(ctx, id)
 }
 
 // GetProduct reads a product as it was last committed. To decide by what it says, lock it.
@@ -215,9 +312,30 @@ func (q *AutocommitQueries) ListEntries(ctx context.Context, arg ListEntriesPara
 	return q.read.ListEntries(ctx, arg)
 }
 
+// ListNotifications returns a page of what a user was told, newest first, below an id that an
+// earlier page ended with.
+//
+// Reads notifications.
+func (q *AutocommitQueries) ListNotifications(ctx context.Context, arg ListNotificationsParams) ([]ListNotificationsRow, error) {
+	return q.read.ListNotifications(ctx, arg)
+}
+
 // Reads order_items.
 func (q *AutocommitQueries) ListOrderItems(ctx context.Context, orderID int64) ([]OrderItem, error) {
 	return q.read.ListOrderItems(ctx, orderID)
+}
+
+// ListPostsOfAuthor returns a page of an author's posts, newest first, below an id that an
+// earlier page ended with. Contents are left out.
+//
+// Reads posts.
+func (q *AutocommitQueries) ListPostsOfAuthor(ctx context.Context, arg ListPostsOfAuthorParams) ([]ListPostsOfAuthorRow, error) {
+	return q.read.ListPostsOfAuthor(ctx, arg)
+}
+
+// Reads post_tags, tags.
+func (q *AutocommitQueries) ListTagsOfPost(ctx context.Context, postID int64) ([]Tag, error) {
+	return q.read.ListTagsOfPost(ctx, postID)
 }
 
 // NextOrder returns the number of an order that is about to be made, and the time that it will
@@ -227,6 +345,23 @@ func (q *AutocommitQueries) ListOrderItems(ctx context.Context, orderID int64) (
 // Calls nextval().
 func (q *AutocommitQueries) NextOrder(ctx context.Context) (NextOrderRow, error) {
 	return q.write.NextOrder(ctx)
+}
+
+// NotifyFollowers tells everybody who follows the author of a post of it, however many they
+// are. A second time it fails with notifications_post_id_user_id_key.
+//
+// Writes notifications. Reads follows, posts, users.
+func (q *AutocommitQueries) NotifyFollowers(ctx context.Context, postID int64) (int64, error) {
+	return q.write.NotifyFollowers(ctx, postID)
+}
+
+// PublishPost makes a draft a published post, and returns it. It fails with
+// posts_published_title_length or posts_published_content_length where that is too little.
+//
+// Writes posts.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *AutocommitQueries) PublishPost(ctx context.Context, id int64) (Post, error) {
+	return sqlcgen.New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), guardPublishPost)).PublishPost(ctx, id)
 }
 
 // RecordTransfer moves money: it writes the transfer and its two ledger entries, and changes
@@ -240,6 +375,11 @@ func (q *AutocommitQueries) NextOrder(ctx context.Context) (NextOrderRow, error)
 // Writes accounts, ledger_entries, transfers.
 func (q *AutocommitQueries) RecordTransfer(ctx context.Context, arg RecordTransferParams) (RecordTransferRow, error) {
 	return q.write.RecordTransfer(ctx, arg)
+}
+
+// Writes follows.
+func (q *AutocommitQueries) RemoveFollow(ctx context.Context, arg RemoveFollowParams) (int64, error) {
+	return q.write.RemoveFollow(ctx, arg)
 }
 
 // ReturnStock puts a quantity of each product back into stock, the reverse of TakeStock, with the
@@ -284,6 +424,13 @@ func (q *AutocommitQueries) SetOrderStatus(ctx context.Context, arg SetOrderStat
 // Reads ledger_entries.
 func (q *AutocommitQueries) SumEntries(ctx context.Context, accountID int64) (int64, error) {
 	return q.read.SumEntries(ctx, accountID)
+}
+
+// TagPost gives a new post its tags.
+//
+// Writes post_tags.
+func (q *AutocommitQueries) TagPost(ctx context.Context, arg TagPostParams) (int64, error) {
+	return q.write.TagPost(ctx, arg)
 }
 
 // TakeStock takes a quantity of each product out of stock. It returns of how many products. The

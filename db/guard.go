@@ -8,6 +8,42 @@ import (
 
 // The queries that must change one row, in the form that fails by itself if they do not.
 var (
+	guardCountPublishedPost = &sqlcbind.Guard{
+		SQL: `-- name: CountPublishedPost :one
+WITH interlock_changed AS (
+UPDATE author_counters SET published_posts = published_posts + 1 WHERE user_id = $1 RETURNING user_id, posts, published_posts)
+SELECT interlock_changed.* FROM (VALUES (1)) AS interlock_one LEFT JOIN interlock_changed ON true
+WHERE CASE (SELECT pg_catalog.count(*) FROM interlock_changed) WHEN 1 THEN 0
+WHEN 0 THEN (-1)::information_schema.cardinal_number ELSE pg_catalog.length('no'::information_schema.yes_or_no) END = 0
+`,
+	}
+	guardEditPost = &sqlcbind.Guard{
+		SQL: `-- name: EditPost :one
+WITH interlock_changed AS (
+UPDATE posts SET title = $1, content = $2, updated_at = now(), version = version + 1
+WHERE id = $3 AND author_id = $4 AND version = $5
+RETURNING id, author_id, title, content, status, version, idempotency_key, request_digest, created_at, updated_at, published_at)
+SELECT interlock_changed.* FROM (VALUES (1)) AS interlock_one LEFT JOIN interlock_changed ON true
+WHERE CASE (SELECT pg_catalog.count(*) FROM interlock_changed) WHEN 1 THEN 0
+ELSE CASE WHEN EXISTS (SELECT FROM posts WHERE id = $3 AND author_id = $4 AND TRUE
+FOR KEY SHARE) THEN (-1)::information_schema.cardinal_number ELSE pg_catalog.length('no'::information_schema.yes_or_no) END END = 0
+`,
+		Exists: `-- name: EditPost/exists :one
+SELECT FROM posts WHERE id = $1 AND author_id = $2 AND TRUE
+`,
+		Args: []int{2, 3},
+	}
+	guardPublishPost = &sqlcbind.Guard{
+		SQL: `-- name: PublishPost :one
+WITH interlock_changed AS (
+UPDATE posts SET status = 'published', published_at = now(), updated_at = now(), version = version + 1
+WHERE id = $1 AND status = 'draft'
+RETURNING id, author_id, title, content, status, version, idempotency_key, request_digest, created_at, updated_at, published_at)
+SELECT interlock_changed.* FROM (VALUES (1)) AS interlock_one LEFT JOIN interlock_changed ON true
+WHERE CASE (SELECT pg_catalog.count(*) FROM interlock_changed) WHEN 1 THEN 0
+WHEN 0 THEN (-1)::information_schema.cardinal_number ELSE pg_catalog.length('no'::information_schema.yes_or_no) END = 0
+`,
+	}
 	guardSetAccountStatus = &sqlcbind.Guard{
 		SQL: `-- name: SetAccountStatus :one
 WITH interlock_changed AS (

@@ -16,11 +16,38 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "AddFollow", Command: "execrows", Kind: txn.WriteQuery,
+		Writes: []string{"follows"},
+		Implied: []txn.QueryLock{
+			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "AddTags", Command: "execrows", Kind: txn.WriteQuery,
+		Writes: []string{"tags"},
+	},
+	{
 		Name: "CountOrder", Command: "one", Kind: txn.WriteQuery,
 		Writes: []string{"customer_counters"},
 		Implied: []txn.QueryLock{
 			{Table: "customer_counters", Strength: "FOR NO KEY UPDATE"},
 			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "CountPost", Command: "one", Kind: txn.WriteQuery,
+		Writes: []string{"author_counters"},
+		Implied: []txn.QueryLock{
+			{Table: "author_counters", Strength: "FOR NO KEY UPDATE"},
+			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "CountPublishedPost", Command: "one", Kind: txn.WriteQuery,
+		Writes:     []string{"author_counters"},
+		AffectsOne: true,
+		Implied: []txn.QueryLock{
+			{Table: "author_counters", Strength: "FOR NO KEY UPDATE"},
 		},
 	},
 	{
@@ -50,6 +77,13 @@ var QueryInfo = []txn.QueryInfo{
 		Writes: []string{"payments"},
 		Implied: []txn.QueryLock{
 			{Table: "orders", Strength: "FOR KEY SHARE"},
+			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "CreatePost", Command: "one", Kind: txn.WriteQuery,
+		Writes: []string{"posts"},
+		Implied: []txn.QueryLock{
 			{Table: "users", Strength: "FOR KEY SHARE"},
 		},
 	},
@@ -84,12 +118,38 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "EditPost", Command: "one", Kind: txn.WriteQuery,
+		Writes:     []string{"posts"},
+		AffectsOne: true,
+		Optimistic: "version",
+		Implied: []txn.QueryLock{
+			{Table: "posts", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
+		Name: "FeaturePost", Command: "one", Kind: txn.WriteQuery,
+		Writes: []string{"featured_posts", "front_pages"},
+		Implied: []txn.QueryLock{
+			{Table: "front_pages", Strength: "FOR KEY SHARE"},
+			{Table: "front_pages", Strength: "FOR NO KEY UPDATE"},
+			{Table: "posts", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
 		Name: "FindOrderByKey", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"orders"},
 	},
 	{
 		Name: "FindPaymentOfOrder", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"payments"},
+	},
+	{
+		Name: "FindPostByKey", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"posts"},
+	},
+	{
+		Name: "FindTags", Command: "many", Kind: txn.ReadQuery,
+		Reads: []string{"tags"},
 	},
 	{
 		Name: "FindTransferByKey", Command: "one", Kind: txn.ReadQuery,
@@ -108,12 +168,24 @@ var QueryInfo = []txn.QueryInfo{
 		Reads: []string{"accounts"},
 	},
 	{
+		Name: "GetAuthorCounters", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"author_counters"},
+	},
+	{
 		Name: "GetCustomerCounter", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"customer_counters"},
 	},
 	{
+		Name: "GetDocument", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"post_tags", "posts", "tags", "users"},
+	},
+	{
 		Name: "GetOrder", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"orders"},
+	},
+	{
+		Name: "GetPost", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"posts"},
 	},
 	{
 		Name: "GetProduct", Command: "one", Kind: txn.ReadQuery,
@@ -152,8 +224,20 @@ var QueryInfo = []txn.QueryInfo{
 		Reads: []string{"ledger_entries", "transfers"},
 	},
 	{
+		Name: "ListNotifications", Command: "many", Kind: txn.ReadQuery,
+		Reads: []string{"notifications"},
+	},
+	{
 		Name: "ListOrderItems", Command: "many", Kind: txn.ReadQuery,
 		Reads: []string{"order_items"},
+	},
+	{
+		Name: "ListPostsOfAuthor", Command: "many", Kind: txn.ReadQuery,
+		Reads: []string{"posts"},
+	},
+	{
+		Name: "ListTagsOfPost", Command: "many", Kind: txn.ReadQuery,
+		Reads: []string{"post_tags", "tags"},
 	},
 	{
 		Name: "LockAccount", Command: "one", Kind: txn.LockQuery,
@@ -222,6 +306,12 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "LockPost", Command: "one", Kind: txn.LockQuery,
+		Locks: []txn.QueryLock{
+			{Table: "posts", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
 		Name: "LockProducts", Command: "many", Kind: txn.LockQuery,
 		Locks: []txn.QueryLock{
 			{Table: "products", Strength: "FOR NO KEY UPDATE", Order: "id"},
@@ -238,12 +328,36 @@ var QueryInfo = []txn.QueryInfo{
 		Calls: []string{"nextval"},
 	},
 	{
+		Name: "NotifyFollowers", Command: "execrows", Kind: txn.WriteQuery,
+		Reads:  []string{"follows", "posts", "users"},
+		Writes: []string{"notifications"},
+		Implied: []txn.QueryLock{
+			{Table: "posts", Strength: "FOR KEY SHARE"},
+			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "PublishPost", Command: "one", Kind: txn.WriteQuery,
+		Writes:     []string{"posts"},
+		AffectsOne: true,
+		Implied: []txn.QueryLock{
+			{Table: "posts", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
 		Name: "RecordTransfer", Command: "one", Kind: txn.WriteQuery,
 		Writes: []string{"accounts", "ledger_entries", "transfers"},
 		Implied: []txn.QueryLock{
 			{Table: "accounts", Strength: "FOR KEY SHARE"},
 			{Table: "accounts", Strength: "FOR NO KEY UPDATE"},
 			{Table: "transfers", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "RemoveFollow", Command: "execrows", Kind: txn.WriteQuery,
+		Writes: []string{"follows"},
+		Implied: []txn.QueryLock{
+			{Table: "follows", Strength: "FOR UPDATE"},
 		},
 	},
 	{
@@ -281,6 +395,14 @@ var QueryInfo = []txn.QueryInfo{
 	{
 		Name: "SumEntries", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"ledger_entries"},
+	},
+	{
+		Name: "TagPost", Command: "execrows", Kind: txn.WriteQuery,
+		Writes: []string{"post_tags"},
+		Implied: []txn.QueryLock{
+			{Table: "posts", Strength: "FOR KEY SHARE"},
+			{Table: "tags", Strength: "FOR KEY SHARE"},
+		},
 	},
 	{
 		Name: "TakeStock", Command: "one", Kind: txn.WriteQuery,

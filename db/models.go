@@ -19,19 +19,36 @@ type (
 	ListActivityParams = sqlcgen.ListActivityParams
 )
 
+// Of the queries in featured_post.sql.
+type (
+	FeaturePostParams = sqlcgen.FeaturePostParams
+)
+
+// Of the queries in follow.sql.
+type (
+	AddFollowParams    = sqlcgen.AddFollowParams
+	RemoveFollowParams = sqlcgen.RemoveFollowParams
+)
+
 // Shared by the queries.
 type (
 	Account           = sqlcgen.Account
 	AccountKind       = sqlcgen.AccountKind
 	AccountStatus     = sqlcgen.AccountStatus
 	ActivityLog       = sqlcgen.ActivityLog
+	AuthorCounter     = sqlcgen.AuthorCounter
 	CustomerCounter   = sqlcgen.CustomerCounter
+	FeaturedPost      = sqlcgen.FeaturedPost
+	Follow            = sqlcgen.Follow
+	FrontPage         = sqlcgen.FrontPage
 	LedgerEntry       = sqlcgen.LedgerEntry
+	Notification      = sqlcgen.Notification
 	NullAccountKind   = sqlcgen.NullAccountKind
 	NullAccountStatus = sqlcgen.NullAccountStatus
 	NullOrderStatus   = sqlcgen.NullOrderStatus
 	NullPaymentMethod = sqlcgen.NullPaymentMethod
 	NullPaymentStatus = sqlcgen.NullPaymentStatus
+	NullPostStatus    = sqlcgen.NullPostStatus
 	NullTransferKind  = sqlcgen.NullTransferKind
 	Order             = sqlcgen.Order
 	OrderItem         = sqlcgen.OrderItem
@@ -39,9 +56,13 @@ type (
 	Payment           = sqlcgen.Payment
 	PaymentMethod     = sqlcgen.PaymentMethod
 	PaymentStatus     = sqlcgen.PaymentStatus
+	Post              = sqlcgen.Post
+	PostStatus        = sqlcgen.PostStatus
+	PostTag           = sqlcgen.PostTag
 	Product           = sqlcgen.Product
 	Profile           = sqlcgen.Profile
 	Setting           = sqlcgen.Setting
+	Tag               = sqlcgen.Tag
 	Transfer          = sqlcgen.Transfer
 	TransferKind      = sqlcgen.TransferKind
 	User              = sqlcgen.User
@@ -70,6 +91,8 @@ const (
 	PaymentStatusCancelled    = sqlcgen.PaymentStatusCancelled
 	PaymentStatusRefunding    = sqlcgen.PaymentStatusRefunding
 	PaymentStatusRefunded     = sqlcgen.PaymentStatusRefunded
+	PostStatusDraft           = sqlcgen.PostStatusDraft
+	PostStatusPublished       = sqlcgen.PostStatusPublished
 	TransferKindTransfer      = sqlcgen.TransferKindTransfer
 	TransferKindDeposit       = sqlcgen.TransferKindDeposit
 	TransferKindWithdrawal    = sqlcgen.TransferKindWithdrawal
@@ -91,8 +114,17 @@ func AllPaymentMethodValues() []PaymentMethod { return sqlcgen.AllPaymentMethodV
 // AllPaymentStatusValues is sqlc's function of that name.
 func AllPaymentStatusValues() []PaymentStatus { return sqlcgen.AllPaymentStatusValues() }
 
+// AllPostStatusValues is sqlc's function of that name.
+func AllPostStatusValues() []PostStatus { return sqlcgen.AllPostStatusValues() }
+
 // AllTransferKindValues is sqlc's function of that name.
 func AllTransferKindValues() []TransferKind { return sqlcgen.AllTransferKindValues() }
+
+// Of the queries in notification.sql.
+type (
+	ListNotificationsParams = sqlcgen.ListNotificationsParams
+	ListNotificationsRow    = sqlcgen.ListNotificationsRow
+)
 
 // Of the queries in order.sql.
 type (
@@ -107,11 +139,28 @@ type (
 	CreatePaymentParams = sqlcgen.CreatePaymentParams
 )
 
+// Of the queries in post.sql.
+type (
+	CreatePostParams        = sqlcgen.CreatePostParams
+	EditPostParams          = sqlcgen.EditPostParams
+	FindPostByKeyParams     = sqlcgen.FindPostByKeyParams
+	GetDocumentRow          = sqlcgen.GetDocumentRow
+	ListPostsOfAuthorParams = sqlcgen.ListPostsOfAuthorParams
+	ListPostsOfAuthorRow    = sqlcgen.ListPostsOfAuthorRow
+	LockPostParams          = sqlcgen.LockPostParams
+)
+
 // Of the queries in product.sql.
 type (
 	CreateProductParams = sqlcgen.CreateProductParams
 	ReturnStockParams   = sqlcgen.ReturnStockParams
 	TakeStockParams     = sqlcgen.TakeStockParams
+)
+
+// Of the queries in tag.sql.
+type (
+	AddTagsParams = sqlcgen.AddTagsParams
+	TagPostParams = sqlcgen.TagPostParams
 )
 
 // Of the queries in transfer.sql.

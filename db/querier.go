@@ -16,6 +16,14 @@ type ReadQuerier interface {
 	// Reads payments.
 	FindPaymentOfOrder(ctx context.Context, orderID int64) (Payment, error)
 
+	// FindPostByKey finds what a request of an author with this key created.
+	//
+	// Reads posts.
+	FindPostByKey(ctx context.Context, arg FindPostByKeyParams) (Post, error)
+
+	// Reads tags.
+	FindTags(ctx context.Context, names []string) ([]Tag, error)
+
 	// FindTransferByKey finds what a request with this key did.
 	//
 	// Reads transfers.
@@ -37,15 +45,31 @@ type ReadQuerier interface {
 	// Reads accounts.
 	GetAccount(ctx context.Context, id int64) (Account, error)
 
+	// GetAuthorCounters finds no row for who never wrote.
+	//
+	// Reads author_counters.
+	GetAuthorCounters(ctx context.Context, userID int64) (AuthorCounter, error)
+
 	// GetCustomerCounter finds no row for a user who has never ordered.
 	//
 	// Reads customer_counters.
 	GetCustomerCounter(ctx context.Context, userID int64) (CustomerCounter, error)
 
+	// GetDocument reads a published post with the names that readers search by, as of one moment.
+	//
+	// Reads post_tags, posts, tags, users.
+	GetDocument(ctx context.Context, id int64) (GetDocumentRow, error)
+
 	// GetOrder reads an order as it was last committed. To decide by what it says, lock it.
 	//
 	// Reads orders.
 	GetOrder(ctx context.Context, id int64) (Order, error)
+
+	// GetPost reads a post as it was last committed. To decide on a change by what it says, lock
+	// the post instead, or change it at the version that it had.
+	//
+	// Reads posts.
+	GetPost(ctx context.Context, id int64) (Post, error)
 
 	// GetProduct reads a product as it was last committed. To decide by what it says, lock it.
 	//
@@ -85,8 +109,23 @@ type ReadQuerier interface {
 	// Reads ledger_entries, transfers.
 	ListEntries(ctx context.Context, arg ListEntriesParams) ([]ListEntriesRow, error)
 
+	// ListNotifications returns a page of what a user was told, newest first, below an id that an
+	// earlier page ended with.
+	//
+	// Reads notifications.
+	ListNotifications(ctx context.Context, arg ListNotificationsParams) ([]ListNotificationsRow, error)
+
 	// Reads order_items.
 	ListOrderItems(ctx context.Context, orderID int64) ([]OrderItem, error)
+
+	// ListPostsOfAuthor returns a page of an author's posts, newest first, below an id that an
+	// earlier page ended with. Contents are left out.
+	//
+	// Reads posts.
+	ListPostsOfAuthor(ctx context.Context, arg ListPostsOfAuthorParams) ([]ListPostsOfAuthorRow, error)
+
+	// Reads post_tags, tags.
+	ListTagsOfPost(ctx context.Context, postID int64) ([]Tag, error)
 
 	// SumEntries adds up an account's ledger. For a system account this is its balance.
 	//
@@ -101,10 +140,38 @@ type WriteQuerier interface {
 	// Writes activity_log.
 	AddActivity(ctx context.Context, arg AddActivityParams) (int64, error)
 
+	// AddFollow makes a user follow an author, if it does not yet. It fails with
+	// follows_others_only, follows_author_id_fkey or follows_follower_id_fkey.
+	//
+	// Writes follows.
+	AddFollow(ctx context.Context, arg AddFollowParams) (int64, error)
+
+	// AddTags adds those of the tags that there are not, in one order for everybody: two who add
+	// the same tags at the same time wait for one another at the first one that they share, and
+	// cannot deadlock. Tags that exist are neither changed nor locked, so that nobody waits for
+	// the popular ones. It does not return them either: FindTags behind it, in the same round
+	// trip, finds those that are new, those that were there, and those that another transaction
+	// committed while this statement waited for it.
+	//
+	// Writes tags.
+	AddTags(ctx context.Context, arg AddTagsParams) (int64, error)
+
 	// CountOrder counts an order of a user, and returns how many it has made by now.
 	//
 	// Writes customer_counters.
 	CountOrder(ctx context.Context, userID int64) (int64, error)
+
+	// CountPost counts a new draft of an author.
+	//
+	// Writes author_counters.
+	CountPost(ctx context.Context, userID int64) (AuthorCounter, error)
+
+	// CountPublishedPost counts a draft that was published. That the author has no counters is an
+	// error: the draft was counted.
+	//
+	// Writes author_counters.
+	// Fails with a *txn.AffectedError unless it changes one row.
+	CountPublishedPost(ctx context.Context, userID int64) (AuthorCounter, error)
 
 	// CreateAccount opens an empty account for a user.
 	//
@@ -128,6 +195,12 @@ type WriteQuerier interface {
 	//
 	// Writes payments.
 	CreatePayment(ctx context.Context, arg CreatePaymentParams) (Payment, error)
+
+	// CreatePost adds a draft. No row, and nothing was done: the author has a post with this key.
+	// It fails with posts_author_id_fkey if there is no such user.
+	//
+	// Writes posts.
+	CreatePost(ctx context.Context, arg CreatePostParams) (Post, error)
 
 	// CreateProduct offers a product that has some stock from the start.
 	//
@@ -153,12 +226,40 @@ type WriteQuerier interface {
 	// Writes welcome_bonuses.
 	CreateWelcomeBonus(ctx context.Context, arg CreateWelcomeBonusParams) (WelcomeBonuse, error)
 
+	// EditPost changes an author's post if it is still in the version that the author read, and
+	// returns it as it is then.
+	//
+	// Writes posts.
+	// Fails with a *txn.StaleError if the row has another version, with txn.ErrNotFound if it is gone.
+	EditPost(ctx context.Context, arg EditPostParams) (Post, error)
+
+	// FeaturePost puts a post on today's front page, and returns its slot. No row, and nothing was
+	// done: the page is full. It fails with featured_posts_pkey if the post was featured before,
+	// and with featured_posts_author_id_day_key if another one of the author is there today. Until
+	// the transaction ends, others who want a slot wait.
+	//
+	// Writes featured_posts, front_pages.
+	FeaturePost(ctx context.Context, arg FeaturePostParams) (int16, error)
+
 	// NextOrder returns the number of an order that is about to be made, and the time that it will
 	// bear: so everything that refers to it can travel with COMMIT. A number that is not used is
 	// missing, as those of transactions that failed are.
 	//
 	// Calls nextval().
 	NextOrder(ctx context.Context) (NextOrderRow, error)
+
+	// NotifyFollowers tells everybody who follows the author of a post of it, however many they
+	// are. A second time it fails with notifications_post_id_user_id_key.
+	//
+	// Writes notifications. Reads follows, posts, users.
+	NotifyFollowers(ctx context.Context, postID int64) (int64, error)
+
+	// PublishPost makes a draft a published post, and returns it. It fails with
+	// posts_published_title_length or posts_published_content_length where that is too little.
+	//
+	// Writes posts.
+	// Fails with a *txn.AffectedError unless it changes one row.
+	PublishPost(ctx context.Context, id int64) (Post, error)
 
 	// RecordTransfer moves money: it writes the transfer and its two ledger entries, and changes
 	// the balances of those of the two accounts that are customers'. No row, and nothing was
@@ -170,6 +271,9 @@ type WriteQuerier interface {
 	//
 	// Writes accounts, ledger_entries, transfers.
 	RecordTransfer(ctx context.Context, arg RecordTransferParams) (RecordTransferRow, error)
+
+	// Writes follows.
+	RemoveFollow(ctx context.Context, arg RemoveFollowParams) (int64, error)
 
 	// ReturnStock puts a quantity of each product back into stock, the reverse of TakeStock, with the
 	// same demands on the caller. That something comes back that was not given out is
@@ -199,6 +303,11 @@ type WriteQuerier interface {
 	// Writes orders.
 	// Fails with a *txn.AffectedError unless it changes one row.
 	SetOrderStatus(ctx context.Context, arg SetOrderStatusParams) (Order, error)
+
+	// TagPost gives a new post its tags.
+	//
+	// Writes post_tags.
+	TagPost(ctx context.Context, arg TagPostParams) (int64, error)
 
 	// TakeStock takes a quantity of each product out of stock. It returns of how many products. The
 	// ids differ from one another, and quantities has one for each, in the same order.
@@ -288,6 +397,13 @@ type LockQuerier interface {
 	//
 	// Locks orders FOR NO KEY UPDATE.
 	LockOrder(ctx context.Context, id int64) (Order, error)
+
+	// LockPost locks an author's post in order to publish it. No row: there is no such post, or
+	// it is somebody else's, which stays unlocked. Tags, notifications and whatever else refers
+	// to the post may be added meanwhile.
+	//
+	// Locks posts FOR NO KEY UPDATE.
+	LockPost(ctx context.Context, arg LockPostParams) (Post, error)
 
 	// LockProducts locks products in the order of their ids, in order to change stock or prices.
 	// Others may go on reading them, and inserting rows that refer to them. A product that does not

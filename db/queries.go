@@ -28,11 +28,47 @@ func (q *Queries) AddActivity(ctx context.Context, arg AddActivityParams) (int64
 	return q.q.AddActivity(ctx, arg)
 }
 
+// AddFollow makes a user follow an author, if it does not yet. It fails with
+// follows_others_only, follows_author_id_fkey or follows_follower_id_fkey.
+//
+// Writes follows.
+func (q *Queries) AddFollow(ctx context.Context, arg AddFollowParams) (int64, error) {
+	return q.q.AddFollow(ctx, arg)
+}
+
+// AddTags adds those of the tags that there are not, in one order for everybody: two who add
+// the same tags at the same time wait for one another at the first one that they share, and
+// cannot deadlock. Tags that exist are neither changed nor locked, so that nobody waits for
+// the popular ones. It does not return them either: FindTags behind it, in the same round
+// trip, finds those that are new, those that were there, and those that another transaction
+// committed while this statement waited for it.
+//
+// Writes tags.
+func (q *Queries) AddTags(ctx context.Context, arg AddTagsParams) (int64, error) {
+	return q.q.AddTags(ctx, arg)
+}
+
 // CountOrder counts an order of a user, and returns how many it has made by now.
 //
 // Writes customer_counters.
 func (q *Queries) CountOrder(ctx context.Context, userID int64) (int64, error) {
 	return q.q.CountOrder(ctx, userID)
+}
+
+// CountPost counts a new draft of an author.
+//
+// Writes author_counters.
+func (q *Queries) CountPost(ctx context.Context, userID int64) (AuthorCounter, error) {
+	return q.q.CountPost(ctx, userID)
+}
+
+// CountPublishedPost counts a draft that was published. That the author has no counters is an
+// error: the draft was counted.
+//
+// Writes author_counters.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *Queries) CountPublishedPost(ctx context.Context, userID int64) (AuthorCounter, error) {
+	return sqlcgen.New(sqlcbind.Checked(sqlcbind.Tx(q.tx), guardCountPublishedPost)).CountPublishedPost(ctx, userID)
 }
 
 // CreateAccount opens an empty account for a user.
@@ -64,6 +100,14 @@ func (q *Queries) CreateOrderItems(ctx context.Context, arg CreateOrderItemsPara
 // Writes payments.
 func (q *Queries) CreatePayment(ctx context.Context, arg CreatePaymentParams) (Payment, error) {
 	return q.q.CreatePayment(ctx, arg)
+}
+
+// CreatePost adds a draft. No row, and nothing was done: the author has a post with this key.
+// It fails with posts_author_id_fkey if there is no such user.
+//
+// Writes posts.
+func (q *Queries) CreatePost(ctx context.Context, arg CreatePostParams) (Post, error) {
+	return q.q.CreatePost(ctx, arg)
 }
 
 // CreateProduct offers a product that has some stock from the start.
@@ -100,6 +144,25 @@ func (q *Queries) CreateWelcomeBonus(ctx context.Context, arg CreateWelcomeBonus
 	return q.q.CreateWelcomeBonus(ctx, arg)
 }
 
+// EditPost changes an author's post if it is still in the version that the author read, and
+// returns it as it is then.
+//
+// Writes posts.
+// Fails with a *txn.StaleError if the row has another version, with txn.ErrNotFound if it is gone.
+func (q *Queries) EditPost(ctx context.Context, arg EditPostParams) (Post, error) {
+	return sqlcgen.New(sqlcbind.Checked(sqlcbind.Tx(q.tx), guardEditPost)).EditPost(ctx, arg)
+}
+
+// FeaturePost puts a post on today's front page, and returns its slot. No row, and nothing was
+// done: the page is full. It fails with featured_posts_pkey if the post was featured before,
+// and with featured_posts_author_id_day_key if another one of the author is there today. Until
+// the transaction ends, others who want a slot wait.
+//
+// Writes featured_posts, front_pages.
+func (q *Queries) FeaturePost(ctx context.Context, arg FeaturePostParams) (int16, error) {
+	return q.q.FeaturePost(ctx, arg)
+}
+
 // FindOrderByKey finds what a request with this key ordered.
 //
 // Reads orders.
@@ -110,6 +173,18 @@ func (q *Queries) FindOrderByKey(ctx context.Context, idempotencyKey string) (Or
 // Reads payments.
 func (q *Queries) FindPaymentOfOrder(ctx context.Context, orderID int64) (Payment, error) {
 	return q.q.FindPaymentOfOrder(ctx, orderID)
+}
+
+// FindPostByKey finds what a request of an author with this key created.
+//
+// Reads posts.
+func (q *Queries) FindPostByKey(ctx context.Context, arg FindPostByKeyParams) (Post, error) {
+	return q.q.FindPostByKey(ctx, arg)
+}
+
+// Reads tags.
+func (q *Queries) FindTags(ctx context.Context, names []string) ([]Tag, error) {
+	return q.q.FindTags(ctx, names)
 }
 
 // FindTransferByKey finds what a request with this key did.
@@ -141,6 +216,13 @@ func (q *Queries) GetAccount(ctx context.Context, id int64) (Account, error) {
 	return q.q.GetAccount(ctx, id)
 }
 
+// GetAuthorCounters finds no row for who never wrote.
+//
+// Reads author_counters.
+func (q *Queries) GetAuthorCounters(ctx context.Context, userID int64) (AuthorCounter, error) {
+	return q.q.GetAuthorCounters(ctx, userID)
+}
+
 // GetCustomerCounter finds no row for a user who has never ordered.
 //
 // Reads customer_counters.
@@ -148,11 +230,26 @@ func (q *Queries) GetCustomerCounter(ctx context.Context, userID int64) (Custome
 	return q.q.GetCustomerCounter(ctx, userID)
 }
 
+// GetDocument reads a published post with the names that readers search by, as of one moment.
+//
+// Reads post_tags, posts, tags, users.
+func (q *Queries) GetDocument(ctx context.Context, id int64) (GetDocumentRow, error) {
+	return q.q.GetDocument(ctx, id)
+}
+
 // GetOrder reads an order as it was last committed. To decide by what it says, lock it.
 //
 // Reads orders.
 func (q *Queries) GetOrder(ctx context.Context, id int64) (Order, error) {
 	return q.q.GetOrder(ctx, id)
+}
+
+// GetPost reads a post as it was last committed. To decide on a change by what it says, lock
+// the post instead, or change it at the version that it had.
+//
+// Reads posts.
+func (q *Queries) GetPost(ctx context.Context, id int64) (Post, error) {
+	return q.q.GetPost(ctx, id)
 }
 
 // GetProduct reads a product as it was last committed. To decide by what it says, lock it.
@@ -211,9 +308,30 @@ func (q *Queries) ListEntries(ctx context.Context, arg ListEntriesParams) ([]Lis
 	return q.q.ListEntries(ctx, arg)
 }
 
+// ListNotifications returns a page of what a user was told, newest first, below an id that an
+// earlier page ended with.
+//
+// Reads notifications.
+func (q *Queries) ListNotifications(ctx context.Context, arg ListNotificationsParams) ([]ListNotificationsRow, error) {
+	return q.q.ListNotifications(ctx, arg)
+}
+
 // Reads order_items.
 func (q *Queries) ListOrderItems(ctx context.Context, orderID int64) ([]OrderItem, error) {
 	return q.q.ListOrderItems(ctx, orderID)
+}
+
+// ListPostsOfAuthor returns a page of an author's posts, newest first, below an id that an
+// earlier page ended with. Contents are left out.
+//
+// Reads posts.
+func (q *Queries) ListPostsOfAuthor(ctx context.Context, arg ListPostsOfAuthorParams) ([]ListPostsOfAuthorRow, error) {
+	return q.q.ListPostsOfAuthor(ctx, arg)
+}
+
+// Reads post_tags, tags.
+func (q *Queries) ListTagsOfPost(ctx context.Context, postID int64) ([]Tag, error) {
+	return q.q.ListTagsOfPost(ctx, postID)
 }
 
 // LockAccount locks an account in order to change its balance or status. Others may go on
@@ -311,6 +429,15 @@ func (q *Queries) LockOrder(ctx context.Context, id int64) (Order, error) {
 	return q.q.LockOrder(ctx, id)
 }
 
+// LockPost locks an author's post in order to publish it. No row: there is no such post, or
+// it is somebody else's, which stays unlocked. Tags, notifications and whatever else refers
+// to the post may be added meanwhile.
+//
+// Locks posts FOR NO KEY UPDATE.
+func (q *Queries) LockPost(ctx context.Context, arg LockPostParams) (Post, error) {
+	return q.q.LockPost(ctx, arg)
+}
+
 // LockProducts locks products in the order of their ids, in order to change stock or prices.
 // Others may go on reading them, and inserting rows that refer to them. A product that does not
 // exist is missing from the result.
@@ -337,6 +464,23 @@ func (q *Queries) NextOrder(ctx context.Context) (NextOrderRow, error) {
 	return q.q.NextOrder(ctx)
 }
 
+// NotifyFollowers tells everybody who follows the author of a post of it, however many they
+// are. A second time it fails with notifications_post_id_user_id_key.
+//
+// Writes notifications. Reads follows, posts, users.
+func (q *Queries) NotifyFollowers(ctx context.Context, postID int64) (int64, error) {
+	return q.q.NotifyFollowers(ctx, postID)
+}
+
+// PublishPost makes a draft a published post, and returns it. It fails with
+// posts_published_title_length or posts_published_content_length where that is too little.
+//
+// Writes posts.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *Queries) PublishPost(ctx context.Context, id int64) (Post, error) {
+	return sqlcgen.New(sqlcbind.Checked(sqlcbind.Tx(q.tx), guardPublishPost)).PublishPost(ctx, id)
+}
+
 // RecordTransfer moves money: it writes the transfer and its two ledger entries, and changes
 // the balances of those of the two accounts that are customers'. No row, and nothing was
 // done: a transfer with this key exists.
@@ -348,6 +492,11 @@ func (q *Queries) NextOrder(ctx context.Context) (NextOrderRow, error) {
 // Writes accounts, ledger_entries, transfers.
 func (q *Queries) RecordTransfer(ctx context.Context, arg RecordTransferParams) (RecordTransferRow, error) {
 	return q.q.RecordTransfer(ctx, arg)
+}
+
+// Writes follows.
+func (q *Queries) RemoveFollow(ctx context.Context, arg RemoveFollowParams) (int64, error) {
+	return q.q.RemoveFollow(ctx, arg)
 }
 
 // ReturnStock puts a quantity of each product back into stock, the reverse of TakeStock, with the
@@ -392,6 +541,13 @@ func (q *Queries) SetOrderStatus(ctx context.Context, arg SetOrderStatusParams) 
 // Reads ledger_entries.
 func (q *Queries) SumEntries(ctx context.Context, accountID int64) (int64, error) {
 	return q.q.SumEntries(ctx, accountID)
+}
+
+// TagPost gives a new post its tags.
+//
+// Writes post_tags.
+func (q *Queries) TagPost(ctx context.Context, arg TagPostParams) (int64, error) {
+	return q.q.TagPost(ctx, arg)
 }
 
 // TakeStock takes a quantity of each product out of stock. It returns of how many products. The

@@ -30,12 +30,56 @@ func (q *QueuedQueries) AddActivity(arg AddActivityParams) *txn.Pending[int64] {
 	})
 }
 
+// AddFollow makes a user follow an author, if it does not yet. It fails with
+// follows_others_only, follows_author_id_fkey or follows_follower_id_fkey.
+//
+// Writes follows.
+func (q *QueuedQueries) AddFollow(arg AddFollowParams) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).AddFollow(context.Background(), arg)
+	})
+}
+
+// AddTags adds those of the tags that there are not, in one order for everybody: two who add
+// the same tags at the same time wait for one another at the first one that they share, and
+// cannot deadlock. Tags that exist are neither changed nor locked, so that nobody waits for
+// the popular ones. It does not return them either: FindTags behind it, in the same round
+// trip, finds those that are new, those that were there, and those that another transaction
+// committed while this statement waited for it.
+//
+// Writes tags.
+func (q *QueuedQueries) AddTags(arg AddTagsParams) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).AddTags(context.Background(), arg)
+	})
+}
+
 // CountOrder counts an order of a user, and returns how many it has made by now.
 //
 // Writes customer_counters.
 func (q *QueuedQueries) CountOrder(userID int64) *txn.Pending[int64] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
 		return sqlcgen.New(d).CountOrder(context.Background(), userID)
+	})
+}
+
+// CountPost counts a new draft of an author.
+//
+// Writes author_counters.
+func (q *QueuedQueries) CountPost(userID int64) *txn.Pending[AuthorCounter] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (AuthorCounter, error) {
+		return sqlcgen.New(d).CountPost(context.Background(), userID)
+	})
+}
+
+// CountPublishedPost counts a draft that was published. That the author has no counters is an
+// error: the draft was counted.
+//
+// Writes author_counters.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *QueuedQueries) CountPublishedPost(userID int64) *txn.Pending[AuthorCounter] {
+	return sqlcbind.QueueGuarded(q.r, guardCountPublishedPost, func(d sqlcbind.DBTX) (AuthorCounter, error) {
+		return sqlcgen.New(d).CountPublishedPost(context.Background(), userID)
 	})
 }
 
@@ -75,6 +119,16 @@ func (q *QueuedQueries) CreateOrderItems(arg CreateOrderItemsParams) *txn.Pendin
 func (q *QueuedQueries) CreatePayment(arg CreatePaymentParams) *txn.Pending[Payment] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Payment, error) {
 		return sqlcgen.New(d).CreatePayment(context.Background(), arg)
+	})
+}
+
+// CreatePost adds a draft. No row, and nothing was done: the author has a post with this key.
+// It fails with posts_author_id_fkey if there is no such user.
+//
+// Writes posts.
+func (q *QueuedQueries) CreatePost(arg CreatePostParams) *txn.Pending[Post] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Post, error) {
+		return sqlcgen.New(d).CreatePost(context.Background(), arg)
 	})
 }
 
@@ -122,6 +176,29 @@ func (q *QueuedQueries) CreateWelcomeBonus(arg CreateWelcomeBonusParams) *txn.Pe
 	})
 }
 
+// EditPost changes an author's post if it is still in the version that the author read, and
+// returns it as it is then.
+//
+// Writes posts.
+// Fails with a *txn.StaleError if the row has another version, with txn.ErrNotFound if it is gone.
+func (q *QueuedQueries) EditPost(arg EditPostParams) *txn.Pending[Post] {
+	return sqlcbind.QueueGuarded(q.r, guardEditPost, func(d sqlcbind.DBTX) (Post, error) {
+		return sqlcgen.New(d).EditPost(context.Background(), arg)
+	})
+}
+
+// FeaturePost puts a post on today's front page, and returns its slot. No row, and nothing was
+// done: the page is full. It fails with featured_posts_pkey if the post was featured before,
+// and with featured_posts_author_id_day_key if another one of the author is there today. Until
+// the transaction ends, others who want a slot wait.
+//
+// Writes featured_posts, front_pages.
+func (q *QueuedQueries) FeaturePost(arg FeaturePostParams) *txn.Pending[int16] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int16, error) {
+		return sqlcgen.New(d).FeaturePost(context.Background(), arg)
+	})
+}
+
 // FindOrderByKey finds what a request with this key ordered.
 //
 // Reads orders.
@@ -135,6 +212,22 @@ func (q *QueuedQueries) FindOrderByKey(idempotencyKey string) *txn.Pending[Order
 func (q *QueuedQueries) FindPaymentOfOrder(orderID int64) *txn.Pending[Payment] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Payment, error) {
 		return sqlcgen.New(d).FindPaymentOfOrder(context.Background(), orderID)
+	})
+}
+
+// FindPostByKey finds what a request of an author with this key created.
+//
+// Reads posts.
+func (q *QueuedQueries) FindPostByKey(arg FindPostByKeyParams) *txn.Pending[Post] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Post, error) {
+		return sqlcgen.New(d).FindPostByKey(context.Background(), arg)
+	})
+}
+
+// Reads tags.
+func (q *QueuedQueries) FindTags(names []string) *txn.Pending[[]Tag] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Tag, error) {
+		return sqlcgen.New(d).FindTags(context.Background(), names)
 	})
 }
 
@@ -175,6 +268,15 @@ func (q *QueuedQueries) GetAccount(id int64) *txn.Pending[Account] {
 	})
 }
 
+// GetAuthorCounters finds no row for who never wrote.
+//
+// Reads author_counters.
+func (q *QueuedQueries) GetAuthorCounters(userID int64) *txn.Pending[AuthorCounter] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (AuthorCounter, error) {
+		return sqlcgen.New(d).GetAuthorCounters(context.Background(), userID)
+	})
+}
+
 // GetCustomerCounter finds no row for a user who has never ordered.
 //
 // Reads customer_counters.
@@ -184,12 +286,31 @@ func (q *QueuedQueries) GetCustomerCounter(userID int64) *txn.Pending[CustomerCo
 	})
 }
 
+// GetDocument reads a published post with the names that readers search by, as of one moment.
+//
+// Reads post_tags, posts, tags, users.
+func (q *QueuedQueries) GetDocument(id int64) *txn.Pending[GetDocumentRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (GetDocumentRow, error) {
+		return sqlcgen.New(d).GetDocument(context.Background(), id)
+	})
+}
+
 // GetOrder reads an order as it was last committed. To decide by what it says, lock it.
 //
 // Reads orders.
 func (q *QueuedQueries) GetOrder(id int64) *txn.Pending[Order] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Order, error) {
 		return sqlcgen.New(d).GetOrder(context.Background(), id)
+	})
+}
+
+// GetPost reads a post as it was last committed. To decide on a change by what it says, lock
+// the post instead, or change it at the version that it had.
+//
+// Reads posts.
+func (q *QueuedQueries) GetPost(id int64) *txn.Pending[Post] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Post, error) {
+		return sqlcgen.New(d).GetPost(context.Background(), id)
 	})
 }
 
@@ -267,10 +388,37 @@ func (q *QueuedQueries) ListEntries(arg ListEntriesParams) *txn.Pending[[]ListEn
 	})
 }
 
+// ListNotifications returns a page of what a user was told, newest first, below an id that an
+// earlier page ended with.
+//
+// Reads notifications.
+func (q *QueuedQueries) ListNotifications(arg ListNotificationsParams) *txn.Pending[[]ListNotificationsRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]ListNotificationsRow, error) {
+		return sqlcgen.New(d).ListNotifications(context.Background(), arg)
+	})
+}
+
 // Reads order_items.
 func (q *QueuedQueries) ListOrderItems(orderID int64) *txn.Pending[[]OrderItem] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]OrderItem, error) {
 		return sqlcgen.New(d).ListOrderItems(context.Background(), orderID)
+	})
+}
+
+// ListPostsOfAuthor returns a page of an author's posts, newest first, below an id that an
+// earlier page ended with. Contents are left out.
+//
+// Reads posts.
+func (q *QueuedQueries) ListPostsOfAuthor(arg ListPostsOfAuthorParams) *txn.Pending[[]ListPostsOfAuthorRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]ListPostsOfAuthorRow, error) {
+		return sqlcgen.New(d).ListPostsOfAuthor(context.Background(), arg)
+	})
+}
+
+// Reads post_tags, tags.
+func (q *QueuedQueries) ListTagsOfPost(postID int64) *txn.Pending[[]Tag] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Tag, error) {
+		return sqlcgen.New(d).ListTagsOfPost(context.Background(), postID)
 	})
 }
 
@@ -391,6 +539,17 @@ func (q *QueuedQueries) LockOrder(id int64) *txn.Pending[Order] {
 	})
 }
 
+// LockPost locks an author's post in order to publish it. No row: there is no such post, or
+// it is somebody else's, which stays unlocked. Tags, notifications and whatever else refers
+// to the post may be added meanwhile.
+//
+// Locks posts FOR NO KEY UPDATE.
+func (q *QueuedQueries) LockPost(arg LockPostParams) *txn.Pending[Post] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Post, error) {
+		return sqlcgen.New(d).LockPost(context.Background(), arg)
+	})
+}
+
 // LockProducts locks products in the order of their ids, in order to change stock or prices.
 // Others may go on reading them, and inserting rows that refer to them. A product that does not
 // exist is missing from the result.
@@ -423,6 +582,27 @@ func (q *QueuedQueries) NextOrder() *txn.Pending[NextOrderRow] {
 	})
 }
 
+// NotifyFollowers tells everybody who follows the author of a post of it, however many they
+// are. A second time it fails with notifications_post_id_user_id_key.
+//
+// Writes notifications. Reads follows, posts, users.
+func (q *QueuedQueries) NotifyFollowers(postID int64) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).NotifyFollowers(context.Background(), postID)
+	})
+}
+
+// PublishPost makes a draft a published post, and returns it. It fails with
+// posts_published_title_length or posts_published_content_length where that is too little.
+//
+// Writes posts.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *QueuedQueries) PublishPost(id int64) *txn.Pending[Post] {
+	return sqlcbind.QueueGuarded(q.r, guardPublishPost, func(d sqlcbind.DBTX) (Post, error) {
+		return sqlcgen.New(d).PublishPost(context.Background(), id)
+	})
+}
+
 // RecordTransfer moves money: it writes the transfer and its two ledger entries, and changes
 // the balances of those of the two accounts that are customers'. No row, and nothing was
 // done: a transfer with this key exists.
@@ -435,6 +615,13 @@ func (q *QueuedQueries) NextOrder() *txn.Pending[NextOrderRow] {
 func (q *QueuedQueries) RecordTransfer(arg RecordTransferParams) *txn.Pending[RecordTransferRow] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (RecordTransferRow, error) {
 		return sqlcgen.New(d).RecordTransfer(context.Background(), arg)
+	})
+}
+
+// Writes follows.
+func (q *QueuedQueries) RemoveFollow(arg RemoveFollowParams) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).RemoveFollow(context.Background(), arg)
 	})
 }
 
@@ -492,6 +679,15 @@ func (q *QueuedQueries) SumEntries(accountID int64) *txn.Pending[int64] {
 	})
 }
 
+// TagPost gives a new post its tags.
+//
+// Writes post_tags.
+func (q *QueuedQueries) TagPost(arg TagPostParams) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).TagPost(context.Background(), arg)
+	})
+}
+
 // TakeStock takes a quantity of each product out of stock. It returns of how many products. The
 // ids differ from one another, and quantities has one for each, in the same order.
 //
@@ -526,6 +722,22 @@ func (q *QueuedReadQueries) FindOrderByKey(idempotencyKey string) *txn.Pending[O
 func (q *QueuedReadQueries) FindPaymentOfOrder(orderID int64) *txn.Pending[Payment] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Payment, error) {
 		return sqlcgen.New(d).FindPaymentOfOrder(context.Background(), orderID)
+	})
+}
+
+// FindPostByKey finds what a request of an author with this key created.
+//
+// Reads posts.
+func (q *QueuedReadQueries) FindPostByKey(arg FindPostByKeyParams) *txn.Pending[Post] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Post, error) {
+		return sqlcgen.New(d).FindPostByKey(context.Background(), arg)
+	})
+}
+
+// Reads tags.
+func (q *QueuedReadQueries) FindTags(names []string) *txn.Pending[[]Tag] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Tag, error) {
+		return sqlcgen.New(d).FindTags(context.Background(), names)
 	})
 }
 
@@ -566,6 +778,15 @@ func (q *QueuedReadQueries) GetAccount(id int64) *txn.Pending[Account] {
 	})
 }
 
+// GetAuthorCounters finds no row for who never wrote.
+//
+// Reads author_counters.
+func (q *QueuedReadQueries) GetAuthorCounters(userID int64) *txn.Pending[AuthorCounter] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (AuthorCounter, error) {
+		return sqlcgen.New(d).GetAuthorCounters(context.Background(), userID)
+	})
+}
+
 // GetCustomerCounter finds no row for a user who has never ordered.
 //
 // Reads customer_counters.
@@ -575,12 +796,31 @@ func (q *QueuedReadQueries) GetCustomerCounter(userID int64) *txn.Pending[Custom
 	})
 }
 
+// GetDocument reads a published post with the names that readers search by, as of one moment.
+//
+// Reads post_tags, posts, tags, users.
+func (q *QueuedReadQueries) GetDocument(id int64) *txn.Pending[GetDocumentRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (GetDocumentRow, error) {
+		return sqlcgen.New(d).GetDocument(context.Background(), id)
+	})
+}
+
 // GetOrder reads an order as it was last committed. To decide by what it says, lock it.
 //
 // Reads orders.
 func (q *QueuedReadQueries) GetOrder(id int64) *txn.Pending[Order] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Order, error) {
 		return sqlcgen.New(d).GetOrder(context.Background(), id)
+	})
+}
+
+// GetPost reads a post as it was last committed. To decide on a change by what it says, lock
+// the post instead, or change it at the version that it had.
+//
+// Reads posts.
+func (q *QueuedReadQueries) GetPost(id int64) *txn.Pending[Post] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Post, error) {
+		return sqlcgen.New(d).GetPost(context.Background(), id)
 	})
 }
 
@@ -658,10 +898,37 @@ func (q *QueuedReadQueries) ListEntries(arg ListEntriesParams) *txn.Pending[[]Li
 	})
 }
 
+// ListNotifications returns a page of what a user was told, newest first, below an id that an
+// earlier page ended with.
+//
+// Reads notifications.
+func (q *QueuedReadQueries) ListNotifications(arg ListNotificationsParams) *txn.Pending[[]ListNotificationsRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]ListNotificationsRow, error) {
+		return sqlcgen.New(d).ListNotifications(context.Background(), arg)
+	})
+}
+
 // Reads order_items.
 func (q *QueuedReadQueries) ListOrderItems(orderID int64) *txn.Pending[[]OrderItem] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]OrderItem, error) {
 		return sqlcgen.New(d).ListOrderItems(context.Background(), orderID)
+	})
+}
+
+// ListPostsOfAuthor returns a page of an author's posts, newest first, below an id that an
+// earlier page ended with. Contents are left out.
+//
+// Reads posts.
+func (q *QueuedReadQueries) ListPostsOfAuthor(arg ListPostsOfAuthorParams) *txn.Pending[[]ListPostsOfAuthorRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]ListPostsOfAuthorRow, error) {
+		return sqlcgen.New(d).ListPostsOfAuthor(context.Background(), arg)
+	})
+}
+
+// Reads post_tags, tags.
+func (q *QueuedReadQueries) ListTagsOfPost(postID int64) *txn.Pending[[]Tag] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Tag, error) {
+		return sqlcgen.New(d).ListTagsOfPost(context.Background(), postID)
 	})
 }
 

@@ -32,6 +32,18 @@ func (q *ReadQueries) FindPaymentOfOrder(ctx context.Context, orderID int64) (Pa
 	return q.q.FindPaymentOfOrder(ctx, orderID)
 }
 
+// FindPostByKey finds what a request of an author with this key created.
+//
+// Reads posts.
+func (q *ReadQueries) FindPostByKey(ctx context.Context, arg FindPostByKeyParams) (Post, error) {
+	return q.q.FindPostByKey(ctx, arg)
+}
+
+// Reads tags.
+func (q *ReadQueries) FindTags(ctx context.Context, names []string) ([]Tag, error) {
+	return q.q.FindTags(ctx, names)
+}
+
 // FindTransferByKey finds what a request with this key did.
 //
 // Reads transfers.
@@ -61,6 +73,13 @@ func (q *ReadQueries) GetAccount(ctx context.Context, id int64) (Account, error)
 	return q.q.GetAccount(ctx, id)
 }
 
+// GetAuthorCounters finds no row for who never wrote.
+//
+// Reads author_counters.
+func (q *ReadQueries) GetAuthorCounters(ctx context.Context, userID int64) (AuthorCounter, error) {
+	return q.q.GetAuthorCounters(ctx, userID)
+}
+
 // GetCustomerCounter finds no row for a user who has never ordered.
 //
 // Reads customer_counters.
@@ -68,11 +87,26 @@ func (q *ReadQueries) GetCustomerCounter(ctx context.Context, userID int64) (Cus
 	return q.q.GetCustomerCounter(ctx, userID)
 }
 
+// GetDocument reads a published post with the names that readers search by, as of one moment.
+//
+// Reads post_tags, posts, tags, users.
+func (q *ReadQueries) GetDocument(ctx context.Context, id int64) (GetDocumentRow, error) {
+	return q.q.GetDocument(ctx, id)
+}
+
 // GetOrder reads an order as it was last committed. To decide by what it says, lock it.
 //
 // Reads orders.
 func (q *ReadQueries) GetOrder(ctx context.Context, id int64) (Order, error) {
 	return q.q.GetOrder(ctx, id)
+}
+
+// GetPost reads a post as it was last committed. To decide on a change by what it says, lock
+// the post instead, or change it at the version that it had.
+//
+// Reads posts.
+func (q *ReadQueries) GetPost(ctx context.Context, id int64) (Post, error) {
+	return q.q.GetPost(ctx, id)
 }
 
 // GetProduct reads a product as it was last committed. To decide by what it says, lock it.
@@ -131,9 +165,30 @@ func (q *ReadQueries) ListEntries(ctx context.Context, arg ListEntriesParams) ([
 	return q.q.ListEntries(ctx, arg)
 }
 
+// ListNotifications returns a page of what a user was told, newest first, below an id that an
+// earlier page ended with.
+//
+// Reads notifications.
+func (q *ReadQueries) ListNotifications(ctx context.Context, arg ListNotificationsParams) ([]ListNotificationsRow, error) {
+	return q.q.ListNotifications(ctx, arg)
+}
+
 // Reads order_items.
 func (q *ReadQueries) ListOrderItems(ctx context.Context, orderID int64) ([]OrderItem, error) {
 	return q.q.ListOrderItems(ctx, orderID)
+}
+
+// ListPostsOfAuthor returns a page of an author's posts, newest first, below an id that an
+// earlier page ended with. Contents are left out.
+//
+// Reads posts.
+func (q *ReadQueries) ListPostsOfAuthor(ctx context.Context, arg ListPostsOfAuthorParams) ([]ListPostsOfAuthorRow, error) {
+	return q.q.ListPostsOfAuthor(ctx, arg)
+}
+
+// Reads post_tags, tags.
+func (q *ReadQueries) ListTagsOfPost(ctx context.Context, postID int64) ([]Tag, error) {
+	return q.q.ListTagsOfPost(ctx, postID)
 }
 
 // SumEntries adds up an account's ledger. For a system account this is its balance.

@@ -8,6 +8,7 @@ type Invariant struct{ Name, SQL string }
 // Invariants are what must be true at any moment, in one snapshot, of all nouns.
 var Invariants = slices.Concat(
 	AccountInvariants,
+	PostInvariants,
 	OrderInvariants,
 )
 

@@ -39,7 +39,7 @@ func NewDatabaseWithRows(t testing.TB) *txntest.Database {
 	d := NewDatabase(t)
 	c, err := pgx.Connect(t.Context(), d.AppURL())
 	if err == nil {
-		_, err = c.Exec(t.Context(), rows+orderRows)
+		_, err = c.Exec(t.Context(), rows+postRows+orderRows)
 		err = errors.Join(err, c.Close(t.Context()))
 	}
 	if err != nil {
@@ -58,7 +58,7 @@ const rows = `
 	INSERT INTO ledger_entries (transfer_id, account_id, amount_minor)
 		VALUES (1, 2, -1000), (1, 3, 1000), (2, 3, -100), (2, 4, 100);
 	INSERT INTO welcome_bonuses (user_id, transfer_id) VALUES (1, 1);
-	INSERT INTO activity_log (user_id, action, entity) VALUES (1, 'sign_up', 'users:1')`
+	INSERT INTO activity_log (user_id, action, entity) VALUES (1, 'sign_up', 'users:1');`
 
 // Migrated is the schema after all migrations, with River's tables.
 var Migrated txntest.Schema = migrated{}

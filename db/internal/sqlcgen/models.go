@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/interlock-go/interlock/db/money"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 type AccountKind string
@@ -333,6 +334,64 @@ func AllPaymentStatusValues() []PaymentStatus {
 	}
 }
 
+type PostStatus string
+
+const (
+	PostStatusDraft     PostStatus = "draft"
+	PostStatusPublished PostStatus = "published"
+)
+
+func (e *PostStatus) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = PostStatus(s)
+	case string:
+		*e = PostStatus(s)
+	default:
+		return fmt.Errorf("unsupported scan type for PostStatus: %T", src)
+	}
+	return nil
+}
+
+type NullPostStatus struct {
+	PostStatus PostStatus
+	Valid      bool // Valid is true if PostStatus is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullPostStatus) Scan(value interface{}) error {
+	if value == nil {
+		ns.PostStatus, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.PostStatus.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullPostStatus) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.PostStatus), nil
+}
+
+func (e PostStatus) Valid() bool {
+	switch e {
+	case PostStatusDraft,
+		PostStatusPublished:
+		return true
+	}
+	return false
+}
+
+func AllPostStatusValues() []PostStatus {
+	return []PostStatus{
+		PostStatusDraft,
+		PostStatusPublished,
+	}
+}
+
 type TransferKind string
 
 const (
@@ -426,11 +485,43 @@ type ActivityLog struct {
 	CreatedAt time.Time
 }
 
+// How many posts an author has; no row, no posts. A table of its own, so that counting does not lock the user.
+type AuthorCounter struct {
+	UserID int64
+	// Drafts and published ones.
+	Posts          int64
+	PublishedPosts int64
+}
+
 // How much a user did here, so that nobody has to count: a row a user, from the first order on.
 type CustomerCounter struct {
 	UserID int64
 	// Orders that the user ever made, whatever became of them.
 	Orders int64
+}
+
+// Which posts a day's front page shows: three at most, one of an author, each once for good.
+type FeaturedPost struct {
+	PostID int64
+	// The post's, for the key that gives an author one slot a day.
+	AuthorID  int64
+	Day       pgtype.Date
+	Slot      int16
+	CreatedAt time.Time
+}
+
+// Who wants to hear of whose posts.
+type Follow struct {
+	AuthorID   int64
+	FollowerID int64
+	CreatedAt  time.Time
+}
+
+// How many of the three slots of a day's front page are taken. The row makes those wait for one another who want one.
+type FrontPage struct {
+	// In UTC.
+	Day   pgtype.Date
+	Taken int16
 }
 
 // Double entry: what each transfer did to each of its two accounts. Rows are never changed.
@@ -442,6 +533,17 @@ type LedgerEntry struct {
 	// Positive: the account got it. Negative: the account gave it.
 	AmountMinor money.Minor
 	CreatedAt   time.Time
+}
+
+// News of published posts for those who followed the author then, once a post and user.
+type Notification struct {
+	ID int64
+	// Who is told.
+	UserID int64
+	PostID int64
+	// With the names that author and post had when it was published.
+	Message   string
+	CreatedAt time.Time
 }
 
 // What users ordered. What is in an order, and what it costs, is never changed; its status is.
@@ -493,6 +595,31 @@ type Payment struct {
 	CreatedAt   time.Time
 }
 
+// What users write. A draft is its author's alone until it is published, which cannot be taken back.
+type Post struct {
+	ID       int64
+	AuthorID int64
+	Title    string
+	Content  string
+	Status   PostStatus
+	// Grows by one with every change of the row, for optimistic updates.
+	Version int64
+	// Chosen by whoever asked: the same request of this author sent again finds this row and creates nothing. Null for posts that came another way.
+	IdempotencyKey *string
+	// SHA-256 of that request, so that another one with the same key is told from it after the post was edited.
+	RequestDigest []byte
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
+	// Null for drafts.
+	PublishedAt *time.Time
+}
+
+// Which post has which tag.
+type PostTag struct {
+	PostID int64
+	TagID  int64
+}
+
 // What can be ordered.
 type Product struct {
 	ID   int64
@@ -526,6 +653,16 @@ type Setting struct {
 	// A name of the IANA time zone database.
 	TimeZone   string
 	Newsletter bool
+}
+
+// What posts are about. Tags are added and never changed or removed.
+type Tag struct {
+	ID int64
+	// In lower case by the rules of Unicode, which the application applies: lower() of the server follows the locale of the database.
+	Name string
+	// The name as the first one to use it wrote it.
+	DisplayName string
+	CreatedAt   time.Time
 }
 
 // Each movement of money, once. Its two sides are in ledger_entries. Rows are never changed.
