@@ -52,6 +52,29 @@ func (q *AutocommitQueries) AddTags(ctx context.Context, arg AddTagsParams) (int
 	return q.write.AddTags(ctx, arg)
 }
 
+// BookSeat takes a seat for a user, if it is free or its hold has ended, and the user has
+// fewer seats of the event than it may have; with hold_for, for that many microseconds. The
+// hold that has ended becomes an expired booking. The row says what was found and what was
+// made: booking_id is the one made, or the one by which the user has the seat already, or
+// zero. No row, and there is no such seat.
+//
+// The caller has locked the seat by the statement before (LockSeat), so that what is read
+// here is what holds, and keeps the user's other requests away for the number of seats.
+//
+// Writes bookings, seats. Reads bookings, events, seats.
+func (q *AutocommitQueries) BookSeat(ctx context.Context, arg BookSeatParams) (BookSeatRow, error) {
+	return q.write.BookSeat(ctx, arg)
+}
+
+// ConfirmBooking makes a booking of a hold that has not ended, by the clock. The row says what
+// the booking was before, and whether it was confirmed now. The caller has locked the seat by
+// the statement before (LockSeatOfBooking).
+//
+// Writes bookings, seats. Reads bookings, seats.
+func (q *AutocommitQueries) ConfirmBooking(ctx context.Context, arg ConfirmBookingParams) (ConfirmBookingRow, error) {
+	return q.write.ConfirmBooking(ctx, arg)
+}
+
 // CountOrder counts an order of a user, and returns how many it has made by now.
 //
 // Writes customer_counters.
@@ -80,6 +103,14 @@ func (q *AutocommitQueries) CountPublishedPost(ctx context.Context, userID int64
 // Writes accounts.
 func (q *AutocommitQueries) CreateAccount(ctx context.Context, userID int64) (Account, error) {
 	return q.write.CreateAccount(ctx, userID)
+}
+
+// CreateEvent makes an event with its seats, in the order of the labels. It fails with
+// events_code_key if there is an event of the code.
+//
+// Writes events, seats.
+func (q *AutocommitQueries) CreateEvent(ctx context.Context, arg CreateEventParams) (int64, error) {
+	return q.write.CreateEvent(ctx, arg)
 }
 
 // CreateOrder fails with orders_idempotency_key_key if another request has taken the key. Its
@@ -157,6 +188,23 @@ func (q *AutocommitQueries) EditPost(ctx context.Context, arg EditPostParams) (P
 	return sqlcgen.New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), guardEditPost)).EditPost(ctx, arg)
 }
 
+// EndBooking frees the seat of a live booking: of a hold, and where status is to be cancelled
+// of a confirmed one too. The row says what the booking was before, and whether it was ended
+// now. The caller has locked the seat by the statement before (LockSeatOfBooking).
+//
+// Writes bookings, seats. Reads bookings, seats.
+func (q *AutocommitQueries) EndBooking(ctx context.Context, arg EndBookingParams) (EndBookingRow, error) {
+	return q.write.EndBooking(ctx, arg)
+}
+
+// ExpireHolds frees up to max_rows seats whose holds have ended, the longest ended first, and
+// passes over those that others hold: somebody is taking, confirming or sweeping them.
+//
+// Writes bookings, seats. Locks seats FOR NO KEY UPDATE SKIP LOCKED, ordered by held_until, id.
+func (q *AutocommitQueries) ExpireHolds(ctx context.Context, maxRows int64) (int64, error) {
+	return q.write.ExpireHolds(ctx, maxRows)
+}
+
 // FeaturePost puts a post on today's front page, and returns its slot. No row, and nothing was
 // done: the page is full. It fails with featured_posts_pkey if the post was featured before,
 // and with featured_posts_author_id_day_key if another one of the author is there today. Until
@@ -165,6 +213,11 @@ func (q *AutocommitQueries) EditPost(ctx context.Context, arg EditPostParams) (P
 // Writes featured_posts, front_pages.
 func (q *AutocommitQueries) FeaturePost(ctx context.Context, arg FeaturePostParams) (int16, error) {
 	return q.write.FeaturePost(ctx, arg)
+}
+
+// Reads events.
+func (q *AutocommitQueries) FindEventByCode(ctx context.Context, code string) (Event, error) {
+	return q.read.FindEventByCode(ctx, code)
 }
 
 // FindOrderByKey finds what a request with this key ordered.
@@ -227,6 +280,14 @@ func (q *AutocommitQueries) GetAuthorCounters(ctx context.Context, userID int64)
 	return q.read.GetAuthorCounters(ctx, userID)
 }
 
+// GetBooking reads a user's booking, and whether it is a hold past its end, by the server's
+// clock.
+//
+// Reads bookings, seats.
+func (q *AutocommitQueries) GetBooking(ctx context.Context, arg GetBookingParams) (GetBookingRow, error) {
+	return q.read.GetBooking(ctx, arg)
+}
+
 // GetCustomerCounter finds no row for a user who has never ordered.
 //
 // Reads customer_counters.
@@ -239,6 +300,11 @@ func (q *AutocommitQueries) GetCustomerCounter(ctx context.Context, userID int64
 // Reads post_tags, posts, tags, users.
 func (q *AutocommitQueries) GetDocument(ctx context.Context, id int64) (GetDocumentRow, error) {
 	return q.read.GetDocument(ctx, id)
+}
+
+// Reads events.
+func (q *AutocommitQueries) GetEvent(ctx context.Context, id int64) (Event, error) {
+	return q.read.GetEvent(ctx, id)
 }
 
 // GetOrder reads an order as it was last committed. To decide by what it says, lock it.
@@ -302,6 +368,14 @@ func (q *AutocommitQueries) ListAccountsOfUser(ctx context.Context, userID int64
 // Reads activity_log.
 func (q *AutocommitQueries) ListActivity(ctx context.Context, arg ListActivityParams) ([]ActivityLog, error) {
 	return q.read.ListActivity(ctx, arg)
+}
+
+// ListAvailableSeats returns a page of an event's seats that can be taken, behind an id that
+// an earlier page ended with.
+//
+// Reads seats.
+func (q *AutocommitQueries) ListAvailableSeats(ctx context.Context, arg ListAvailableSeatsParams) ([]ListAvailableSeatsRow, error) {
+	return q.read.ListAvailableSeats(ctx, arg)
 }
 
 // ListEntries returns a page of an account's ledger, newest first, below an id that an

@@ -27,6 +27,40 @@ var QueryInfo = []txn.QueryInfo{
 		Writes: []string{"tags"},
 	},
 	{
+		Name: "BookAnySeat", Command: "one", Kind: txn.LockQuery,
+		Reads:  []string{"bookings", "events"},
+		Writes: []string{"bookings", "seats"},
+		Locks: []txn.QueryLock{
+			{Table: "seats", Strength: "FOR NO KEY UPDATE", Wait: "SKIP LOCKED", Order: "s.id"},
+		},
+		Implied: []txn.QueryLock{
+			{Table: "bookings", Strength: "FOR NO KEY UPDATE"},
+			{Table: "seats", Strength: "FOR KEY SHARE"},
+			{Table: "seats", Strength: "FOR NO KEY UPDATE"},
+			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "BookSeat", Command: "one", Kind: txn.WriteQuery,
+		Reads:  []string{"bookings", "events", "seats"},
+		Writes: []string{"bookings", "seats"},
+		Implied: []txn.QueryLock{
+			{Table: "bookings", Strength: "FOR NO KEY UPDATE"},
+			{Table: "seats", Strength: "FOR KEY SHARE"},
+			{Table: "seats", Strength: "FOR NO KEY UPDATE"},
+			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "ConfirmBooking", Command: "one", Kind: txn.WriteQuery,
+		Reads:  []string{"bookings", "seats"},
+		Writes: []string{"bookings", "seats"},
+		Implied: []txn.QueryLock{
+			{Table: "bookings", Strength: "FOR NO KEY UPDATE"},
+			{Table: "seats", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
 		Name: "CountOrder", Command: "one", Kind: txn.WriteQuery,
 		Writes: []string{"customer_counters"},
 		Implied: []txn.QueryLock{
@@ -55,6 +89,13 @@ var QueryInfo = []txn.QueryInfo{
 		Writes: []string{"accounts"},
 		Implied: []txn.QueryLock{
 			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "CreateEvent", Command: "one", Kind: txn.WriteQuery,
+		Writes: []string{"events", "seats"},
+		Implied: []txn.QueryLock{
+			{Table: "events", Strength: "FOR KEY SHARE"},
 		},
 	},
 	{
@@ -127,6 +168,26 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "EndBooking", Command: "one", Kind: txn.WriteQuery,
+		Reads:  []string{"bookings", "seats"},
+		Writes: []string{"bookings", "seats"},
+		Implied: []txn.QueryLock{
+			{Table: "bookings", Strength: "FOR NO KEY UPDATE"},
+			{Table: "seats", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
+		Name: "ExpireHolds", Command: "execrows", Kind: txn.WriteQuery,
+		Writes: []string{"bookings", "seats"},
+		Locks: []txn.QueryLock{
+			{Table: "seats", Strength: "FOR NO KEY UPDATE", Wait: "SKIP LOCKED", Order: "held_until, id"},
+		},
+		Implied: []txn.QueryLock{
+			{Table: "bookings", Strength: "FOR NO KEY UPDATE"},
+			{Table: "seats", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
 		Name: "FeaturePost", Command: "one", Kind: txn.WriteQuery,
 		Writes: []string{"featured_posts", "front_pages"},
 		Implied: []txn.QueryLock{
@@ -134,6 +195,10 @@ var QueryInfo = []txn.QueryInfo{
 			{Table: "front_pages", Strength: "FOR NO KEY UPDATE"},
 			{Table: "posts", Strength: "FOR KEY SHARE"},
 		},
+	},
+	{
+		Name: "FindEventByCode", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"events"},
 	},
 	{
 		Name: "FindOrderByKey", Command: "one", Kind: txn.ReadQuery,
@@ -172,12 +237,20 @@ var QueryInfo = []txn.QueryInfo{
 		Reads: []string{"author_counters"},
 	},
 	{
+		Name: "GetBooking", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"bookings", "seats"},
+	},
+	{
 		Name: "GetCustomerCounter", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"customer_counters"},
 	},
 	{
 		Name: "GetDocument", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"post_tags", "posts", "tags", "users"},
+	},
+	{
+		Name: "GetEvent", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"events"},
 	},
 	{
 		Name: "GetOrder", Command: "one", Kind: txn.ReadQuery,
@@ -218,6 +291,10 @@ var QueryInfo = []txn.QueryInfo{
 	{
 		Name: "ListActivity", Command: "many", Kind: txn.ReadQuery,
 		Reads: []string{"activity_log"},
+	},
+	{
+		Name: "ListAvailableSeats", Command: "many", Kind: txn.ReadQuery,
+		Reads: []string{"seats"},
 	},
 	{
 		Name: "ListEntries", Command: "many", Kind: txn.ReadQuery,
@@ -315,6 +392,25 @@ var QueryInfo = []txn.QueryInfo{
 		Name: "LockProducts", Command: "many", Kind: txn.LockQuery,
 		Locks: []txn.QueryLock{
 			{Table: "products", Strength: "FOR NO KEY UPDATE", Order: "id"},
+		},
+	},
+	{
+		Name: "LockSeat", Command: "one", Kind: txn.LockQuery,
+		Locks: []txn.QueryLock{
+			{Table: "seats", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
+		Name: "LockSeatNowait", Command: "one", Kind: txn.LockQuery,
+		Locks: []txn.QueryLock{
+			{Table: "seats", Strength: "FOR NO KEY UPDATE", Wait: "NOWAIT"},
+		},
+	},
+	{
+		Name: "LockSeatOfBooking", Command: "one", Kind: txn.LockQuery,
+		Reads: []string{"bookings"},
+		Locks: []txn.QueryLock{
+			{Table: "seats", Strength: "FOR NO KEY UPDATE"},
 		},
 	},
 	{

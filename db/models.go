@@ -19,6 +19,25 @@ type (
 	ListActivityParams = sqlcgen.ListActivityParams
 )
 
+// Of the queries in booking.sql.
+type (
+	BookAnySeatParams    = sqlcgen.BookAnySeatParams
+	BookAnySeatRow       = sqlcgen.BookAnySeatRow
+	BookSeatParams       = sqlcgen.BookSeatParams
+	BookSeatRow          = sqlcgen.BookSeatRow
+	ConfirmBookingParams = sqlcgen.ConfirmBookingParams
+	ConfirmBookingRow    = sqlcgen.ConfirmBookingRow
+	EndBookingParams     = sqlcgen.EndBookingParams
+	EndBookingRow        = sqlcgen.EndBookingRow
+	GetBookingParams     = sqlcgen.GetBookingParams
+	GetBookingRow        = sqlcgen.GetBookingRow
+)
+
+// Of the queries in event.sql.
+type (
+	CreateEventParams = sqlcgen.CreateEventParams
+)
+
 // Of the queries in featured_post.sql.
 type (
 	FeaturePostParams = sqlcgen.FeaturePostParams
@@ -37,7 +56,10 @@ type (
 	AccountStatus     = sqlcgen.AccountStatus
 	ActivityLog       = sqlcgen.ActivityLog
 	AuthorCounter     = sqlcgen.AuthorCounter
+	Booking           = sqlcgen.Booking
+	BookingStatus     = sqlcgen.BookingStatus
 	CustomerCounter   = sqlcgen.CustomerCounter
+	Event             = sqlcgen.Event
 	FeaturedPost      = sqlcgen.FeaturedPost
 	Follow            = sqlcgen.Follow
 	FrontPage         = sqlcgen.FrontPage
@@ -45,10 +67,12 @@ type (
 	Notification      = sqlcgen.Notification
 	NullAccountKind   = sqlcgen.NullAccountKind
 	NullAccountStatus = sqlcgen.NullAccountStatus
+	NullBookingStatus = sqlcgen.NullBookingStatus
 	NullOrderStatus   = sqlcgen.NullOrderStatus
 	NullPaymentMethod = sqlcgen.NullPaymentMethod
 	NullPaymentStatus = sqlcgen.NullPaymentStatus
 	NullPostStatus    = sqlcgen.NullPostStatus
+	NullSeatStatus    = sqlcgen.NullSeatStatus
 	NullTransferKind  = sqlcgen.NullTransferKind
 	Order             = sqlcgen.Order
 	OrderItem         = sqlcgen.OrderItem
@@ -61,6 +85,8 @@ type (
 	PostTag           = sqlcgen.PostTag
 	Product           = sqlcgen.Product
 	Profile           = sqlcgen.Profile
+	Seat              = sqlcgen.Seat
+	SeatStatus        = sqlcgen.SeatStatus
 	Setting           = sqlcgen.Setting
 	Tag               = sqlcgen.Tag
 	Transfer          = sqlcgen.Transfer
@@ -76,6 +102,11 @@ const (
 	AccountStatusOpen         = sqlcgen.AccountStatusOpen
 	AccountStatusFrozen       = sqlcgen.AccountStatusFrozen
 	AccountStatusClosed       = sqlcgen.AccountStatusClosed
+	BookingStatusHeld         = sqlcgen.BookingStatusHeld
+	BookingStatusConfirmed    = sqlcgen.BookingStatusConfirmed
+	BookingStatusReleased     = sqlcgen.BookingStatusReleased
+	BookingStatusExpired      = sqlcgen.BookingStatusExpired
+	BookingStatusCancelled    = sqlcgen.BookingStatusCancelled
 	OrderStatusPending        = sqlcgen.OrderStatusPending
 	OrderStatusConfirmed      = sqlcgen.OrderStatusConfirmed
 	OrderStatusPaid           = sqlcgen.OrderStatusPaid
@@ -93,6 +124,9 @@ const (
 	PaymentStatusRefunded     = sqlcgen.PaymentStatusRefunded
 	PostStatusDraft           = sqlcgen.PostStatusDraft
 	PostStatusPublished       = sqlcgen.PostStatusPublished
+	SeatStatusFree            = sqlcgen.SeatStatusFree
+	SeatStatusHeld            = sqlcgen.SeatStatusHeld
+	SeatStatusBooked          = sqlcgen.SeatStatusBooked
 	TransferKindTransfer      = sqlcgen.TransferKindTransfer
 	TransferKindDeposit       = sqlcgen.TransferKindDeposit
 	TransferKindWithdrawal    = sqlcgen.TransferKindWithdrawal
@@ -105,6 +139,9 @@ func AllAccountKindValues() []AccountKind { return sqlcgen.AllAccountKindValues(
 // AllAccountStatusValues is sqlc's function of that name.
 func AllAccountStatusValues() []AccountStatus { return sqlcgen.AllAccountStatusValues() }
 
+// AllBookingStatusValues is sqlc's function of that name.
+func AllBookingStatusValues() []BookingStatus { return sqlcgen.AllBookingStatusValues() }
+
 // AllOrderStatusValues is sqlc's function of that name.
 func AllOrderStatusValues() []OrderStatus { return sqlcgen.AllOrderStatusValues() }
 
@@ -116,6 +153,9 @@ func AllPaymentStatusValues() []PaymentStatus { return sqlcgen.AllPaymentStatusV
 
 // AllPostStatusValues is sqlc's function of that name.
 func AllPostStatusValues() []PostStatus { return sqlcgen.AllPostStatusValues() }
+
+// AllSeatStatusValues is sqlc's function of that name.
+func AllSeatStatusValues() []SeatStatus { return sqlcgen.AllSeatStatusValues() }
 
 // AllTransferKindValues is sqlc's function of that name.
 func AllTransferKindValues() []TransferKind { return sqlcgen.AllTransferKindValues() }
@@ -155,6 +195,15 @@ type (
 	CreateProductParams = sqlcgen.CreateProductParams
 	ReturnStockParams   = sqlcgen.ReturnStockParams
 	TakeStockParams     = sqlcgen.TakeStockParams
+)
+
+// Of the queries in seat.sql.
+type (
+	ListAvailableSeatsParams = sqlcgen.ListAvailableSeatsParams
+	ListAvailableSeatsRow    = sqlcgen.ListAvailableSeatsRow
+	LockSeatNowaitParams     = sqlcgen.LockSeatNowaitParams
+	LockSeatOfBookingParams  = sqlcgen.LockSeatOfBookingParams
+	LockSeatParams           = sqlcgen.LockSeatParams
 )
 
 // Of the queries in tag.sql.

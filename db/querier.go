@@ -8,6 +8,9 @@ import (
 
 // ReadQuerier has the queries that only read.
 type ReadQuerier interface {
+	// Reads events.
+	FindEventByCode(ctx context.Context, code string) (Event, error)
+
 	// FindOrderByKey finds what a request with this key ordered.
 	//
 	// Reads orders.
@@ -50,6 +53,12 @@ type ReadQuerier interface {
 	// Reads author_counters.
 	GetAuthorCounters(ctx context.Context, userID int64) (AuthorCounter, error)
 
+	// GetBooking reads a user's booking, and whether it is a hold past its end, by the server's
+	// clock.
+	//
+	// Reads bookings, seats.
+	GetBooking(ctx context.Context, arg GetBookingParams) (GetBookingRow, error)
+
 	// GetCustomerCounter finds no row for a user who has never ordered.
 	//
 	// Reads customer_counters.
@@ -59,6 +68,9 @@ type ReadQuerier interface {
 	//
 	// Reads post_tags, posts, tags, users.
 	GetDocument(ctx context.Context, id int64) (GetDocumentRow, error)
+
+	// Reads events.
+	GetEvent(ctx context.Context, id int64) (Event, error)
 
 	// GetOrder reads an order as it was last committed. To decide by what it says, lock it.
 	//
@@ -102,6 +114,12 @@ type ReadQuerier interface {
 	//
 	// Reads activity_log.
 	ListActivity(ctx context.Context, arg ListActivityParams) ([]ActivityLog, error)
+
+	// ListAvailableSeats returns a page of an event's seats that can be taken, behind an id that
+	// an earlier page ended with.
+	//
+	// Reads seats.
+	ListAvailableSeats(ctx context.Context, arg ListAvailableSeatsParams) ([]ListAvailableSeatsRow, error)
 
 	// ListEntries returns a page of an account's ledger, newest first, below an id that an
 	// earlier page ended with.
@@ -156,6 +174,25 @@ type WriteQuerier interface {
 	// Writes tags.
 	AddTags(ctx context.Context, arg AddTagsParams) (int64, error)
 
+	// BookSeat takes a seat for a user, if it is free or its hold has ended, and the user has
+	// fewer seats of the event than it may have; with hold_for, for that many microseconds. The
+	// hold that has ended becomes an expired booking. The row says what was found and what was
+	// made: booking_id is the one made, or the one by which the user has the seat already, or
+	// zero. No row, and there is no such seat.
+	//
+	// The caller has locked the seat by the statement before (LockSeat), so that what is read
+	// here is what holds, and keeps the user's other requests away for the number of seats.
+	//
+	// Writes bookings, seats. Reads bookings, events, seats.
+	BookSeat(ctx context.Context, arg BookSeatParams) (BookSeatRow, error)
+
+	// ConfirmBooking makes a booking of a hold that has not ended, by the clock. The row says what
+	// the booking was before, and whether it was confirmed now. The caller has locked the seat by
+	// the statement before (LockSeatOfBooking).
+	//
+	// Writes bookings, seats. Reads bookings, seats.
+	ConfirmBooking(ctx context.Context, arg ConfirmBookingParams) (ConfirmBookingRow, error)
+
 	// CountOrder counts an order of a user, and returns how many it has made by now.
 	//
 	// Writes customer_counters.
@@ -177,6 +214,12 @@ type WriteQuerier interface {
 	//
 	// Writes accounts.
 	CreateAccount(ctx context.Context, userID int64) (Account, error)
+
+	// CreateEvent makes an event with its seats, in the order of the labels. It fails with
+	// events_code_key if there is an event of the code.
+	//
+	// Writes events, seats.
+	CreateEvent(ctx context.Context, arg CreateEventParams) (int64, error)
 
 	// CreateOrder fails with orders_idempotency_key_key if another request has taken the key. Its
 	// items follow in the same transaction, by CreateOrderItems: COMMIT fails without them.
@@ -232,6 +275,19 @@ type WriteQuerier interface {
 	// Writes posts.
 	// Fails with a *txn.StaleError if the row has another version, with txn.ErrNotFound if it is gone.
 	EditPost(ctx context.Context, arg EditPostParams) (Post, error)
+
+	// EndBooking frees the seat of a live booking: of a hold, and where status is to be cancelled
+	// of a confirmed one too. The row says what the booking was before, and whether it was ended
+	// now. The caller has locked the seat by the statement before (LockSeatOfBooking).
+	//
+	// Writes bookings, seats. Reads bookings, seats.
+	EndBooking(ctx context.Context, arg EndBookingParams) (EndBookingRow, error)
+
+	// ExpireHolds frees up to max_rows seats whose holds have ended, the longest ended first, and
+	// passes over those that others hold: somebody is taking, confirming or sweeping them.
+	//
+	// Writes bookings, seats. Locks seats FOR NO KEY UPDATE SKIP LOCKED, ordered by held_until, id.
+	ExpireHolds(ctx context.Context, maxRows int64) (int64, error)
 
 	// FeaturePost puts a post on today's front page, and returns its slot. No row, and nothing was
 	// done: the page is full. It fails with featured_posts_pkey if the post was featured before,
@@ -325,6 +381,14 @@ type WriteQuerier interface {
 type LockQuerier interface {
 	WriteQuerier
 
+	// BookAnySeat is BookSeat for the first seat that can be taken and that no other transaction
+	// holds, for a request with a key. It waits for nobody. If no seat was found, contended tells
+	// whether there were some that others held: they may take them, or leave them. No row, and
+	// there is no such event.
+	//
+	// Writes bookings, seats. Locks seats FOR NO KEY UPDATE SKIP LOCKED, ordered by s.id. Reads bookings, events.
+	BookAnySeat(ctx context.Context, arg BookAnySeatParams) (BookAnySeatRow, error)
+
 	// LockAccount locks an account in order to change its balance or status. Others may go on
 	// reading it, and inserting rows that refer to it.
 	//
@@ -411,6 +475,25 @@ type LockQuerier interface {
 	//
 	// Locks products FOR NO KEY UPDATE, ordered by id.
 	LockProducts(ctx context.Context, ids []int64) ([]Product, error)
+
+	// LockSeat locks a seat in order to book it. Rows that refer to it may be inserted
+	// meanwhile. What the transaction reads after it, at READ COMMITTED, is what the seat's last
+	// holder has left.
+	//
+	// Locks seats FOR NO KEY UPDATE.
+	LockSeat(ctx context.Context, arg LockSeatParams) (int64, error)
+
+	// LockSeatNowait is LockSeat for those who would rather fail than wait: if another
+	// transaction holds the seat, the error is txn.ErrLockNotAvailable at once.
+	//
+	// Locks seats FOR NO KEY UPDATE NOWAIT.
+	LockSeatNowait(ctx context.Context, arg LockSeatNowaitParams) (int64, error)
+
+	// LockSeatOfBooking locks the seat of a user's booking in order to change the booking. A
+	// seat is locked before its bookings.
+	//
+	// Locks seats FOR NO KEY UPDATE. Reads bookings.
+	LockSeatOfBooking(ctx context.Context, arg LockSeatOfBookingParams) (int64, error)
 
 	// LockUser locks a user in order to do something once for it. Others may go on inserting
 	// rows that refer to it.

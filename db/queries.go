@@ -48,6 +48,39 @@ func (q *Queries) AddTags(ctx context.Context, arg AddTagsParams) (int64, error)
 	return q.q.AddTags(ctx, arg)
 }
 
+// BookAnySeat is BookSeat for the first seat that can be taken and that no other transaction
+// holds, for a request with a key. It waits for nobody. If no seat was found, contended tells
+// whether there were some that others held: they may take them, or leave them. No row, and
+// there is no such event.
+//
+// Writes bookings, seats. Locks seats FOR NO KEY UPDATE SKIP LOCKED, ordered by s.id. Reads bookings, events.
+func (q *Queries) BookAnySeat(ctx context.Context, arg BookAnySeatParams) (BookAnySeatRow, error) {
+	return q.q.BookAnySeat(ctx, arg)
+}
+
+// BookSeat takes a seat for a user, if it is free or its hold has ended, and the user has
+// fewer seats of the event than it may have; with hold_for, for that many microseconds. The
+// hold that has ended becomes an expired booking. The row says what was found and what was
+// made: booking_id is the one made, or the one by which the user has the seat already, or
+// zero. No row, and there is no such seat.
+//
+// The caller has locked the seat by the statement before (LockSeat), so that what is read
+// here is what holds, and keeps the user's other requests away for the number of seats.
+//
+// Writes bookings, seats. Reads bookings, events, seats.
+func (q *Queries) BookSeat(ctx context.Context, arg BookSeatParams) (BookSeatRow, error) {
+	return q.q.BookSeat(ctx, arg)
+}
+
+// ConfirmBooking makes a booking of a hold that has not ended, by the clock. The row says what
+// the booking was before, and whether it was confirmed now. The caller has locked the seat by
+// the statement before (LockSeatOfBooking).
+//
+// Writes bookings, seats. Reads bookings, seats.
+func (q *Queries) ConfirmBooking(ctx context.Context, arg ConfirmBookingParams) (ConfirmBookingRow, error) {
+	return q.q.ConfirmBooking(ctx, arg)
+}
+
 // CountOrder counts an order of a user, and returns how many it has made by now.
 //
 // Writes customer_counters.
@@ -76,6 +109,14 @@ func (q *Queries) CountPublishedPost(ctx context.Context, userID int64) (AuthorC
 // Writes accounts.
 func (q *Queries) CreateAccount(ctx context.Context, userID int64) (Account, error) {
 	return q.q.CreateAccount(ctx, userID)
+}
+
+// CreateEvent makes an event with its seats, in the order of the labels. It fails with
+// events_code_key if there is an event of the code.
+//
+// Writes events, seats.
+func (q *Queries) CreateEvent(ctx context.Context, arg CreateEventParams) (int64, error) {
+	return q.q.CreateEvent(ctx, arg)
 }
 
 // CreateOrder fails with orders_idempotency_key_key if another request has taken the key. Its
@@ -153,6 +194,23 @@ func (q *Queries) EditPost(ctx context.Context, arg EditPostParams) (Post, error
 	return sqlcgen.New(sqlcbind.Checked(sqlcbind.Tx(q.tx), guardEditPost)).EditPost(ctx, arg)
 }
 
+// EndBooking frees the seat of a live booking: of a hold, and where status is to be cancelled
+// of a confirmed one too. The row says what the booking was before, and whether it was ended
+// now. The caller has locked the seat by the statement before (LockSeatOfBooking).
+//
+// Writes bookings, seats. Reads bookings, seats.
+func (q *Queries) EndBooking(ctx context.Context, arg EndBookingParams) (EndBookingRow, error) {
+	return q.q.EndBooking(ctx, arg)
+}
+
+// ExpireHolds frees up to max_rows seats whose holds have ended, the longest ended first, and
+// passes over those that others hold: somebody is taking, confirming or sweeping them.
+//
+// Writes bookings, seats. Locks seats FOR NO KEY UPDATE SKIP LOCKED, ordered by held_until, id.
+func (q *Queries) ExpireHolds(ctx context.Context, maxRows int64) (int64, error) {
+	return q.q.ExpireHolds(ctx, maxRows)
+}
+
 // FeaturePost puts a post on today's front page, and returns its slot. No row, and nothing was
 // done: the page is full. It fails with featured_posts_pkey if the post was featured before,
 // and with featured_posts_author_id_day_key if another one of the author is there today. Until
@@ -161,6 +219,11 @@ func (q *Queries) EditPost(ctx context.Context, arg EditPostParams) (Post, error
 // Writes featured_posts, front_pages.
 func (q *Queries) FeaturePost(ctx context.Context, arg FeaturePostParams) (int16, error) {
 	return q.q.FeaturePost(ctx, arg)
+}
+
+// Reads events.
+func (q *Queries) FindEventByCode(ctx context.Context, code string) (Event, error) {
+	return q.q.FindEventByCode(ctx, code)
 }
 
 // FindOrderByKey finds what a request with this key ordered.
@@ -223,6 +286,14 @@ func (q *Queries) GetAuthorCounters(ctx context.Context, userID int64) (AuthorCo
 	return q.q.GetAuthorCounters(ctx, userID)
 }
 
+// GetBooking reads a user's booking, and whether it is a hold past its end, by the server's
+// clock.
+//
+// Reads bookings, seats.
+func (q *Queries) GetBooking(ctx context.Context, arg GetBookingParams) (GetBookingRow, error) {
+	return q.q.GetBooking(ctx, arg)
+}
+
 // GetCustomerCounter finds no row for a user who has never ordered.
 //
 // Reads customer_counters.
@@ -235,6 +306,11 @@ func (q *Queries) GetCustomerCounter(ctx context.Context, userID int64) (Custome
 // Reads post_tags, posts, tags, users.
 func (q *Queries) GetDocument(ctx context.Context, id int64) (GetDocumentRow, error) {
 	return q.q.GetDocument(ctx, id)
+}
+
+// Reads events.
+func (q *Queries) GetEvent(ctx context.Context, id int64) (Event, error) {
+	return q.q.GetEvent(ctx, id)
 }
 
 // GetOrder reads an order as it was last committed. To decide by what it says, lock it.
@@ -298,6 +374,14 @@ func (q *Queries) ListAccountsOfUser(ctx context.Context, userID int64) ([]Accou
 // Reads activity_log.
 func (q *Queries) ListActivity(ctx context.Context, arg ListActivityParams) ([]ActivityLog, error) {
 	return q.q.ListActivity(ctx, arg)
+}
+
+// ListAvailableSeats returns a page of an event's seats that can be taken, behind an id that
+// an earlier page ended with.
+//
+// Reads seats.
+func (q *Queries) ListAvailableSeats(ctx context.Context, arg ListAvailableSeatsParams) ([]ListAvailableSeatsRow, error) {
+	return q.q.ListAvailableSeats(ctx, arg)
 }
 
 // ListEntries returns a page of an account's ledger, newest first, below an id that an
@@ -445,6 +529,31 @@ func (q *Queries) LockPost(ctx context.Context, arg LockPostParams) (Post, error
 // Locks products FOR NO KEY UPDATE, ordered by id.
 func (q *Queries) LockProducts(ctx context.Context, ids []int64) ([]Product, error) {
 	return q.q.LockProducts(ctx, ids)
+}
+
+// LockSeat locks a seat in order to book it. Rows that refer to it may be inserted
+// meanwhile. What the transaction reads after it, at READ COMMITTED, is what the seat's last
+// holder has left.
+//
+// Locks seats FOR NO KEY UPDATE.
+func (q *Queries) LockSeat(ctx context.Context, arg LockSeatParams) (int64, error) {
+	return q.q.LockSeat(ctx, arg)
+}
+
+// LockSeatNowait is LockSeat for those who would rather fail than wait: if another
+// transaction holds the seat, the error is txn.ErrLockNotAvailable at once.
+//
+// Locks seats FOR NO KEY UPDATE NOWAIT.
+func (q *Queries) LockSeatNowait(ctx context.Context, arg LockSeatNowaitParams) (int64, error) {
+	return q.q.LockSeatNowait(ctx, arg)
+}
+
+// LockSeatOfBooking locks the seat of a user's booking in order to change the booking. A
+// seat is locked before its bookings.
+//
+// Locks seats FOR NO KEY UPDATE. Reads bookings.
+func (q *Queries) LockSeatOfBooking(ctx context.Context, arg LockSeatOfBookingParams) (int64, error) {
+	return q.q.LockSeatOfBooking(ctx, arg)
 }
 
 // LockUser locks a user in order to do something once for it. Others may go on inserting

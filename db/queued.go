@@ -54,6 +54,45 @@ func (q *QueuedQueries) AddTags(arg AddTagsParams) *txn.Pending[int64] {
 	})
 }
 
+// BookAnySeat is BookSeat for the first seat that can be taken and that no other transaction
+// holds, for a request with a key. It waits for nobody. If no seat was found, contended tells
+// whether there were some that others held: they may take them, or leave them. No row, and
+// there is no such event.
+//
+// Writes bookings, seats. Locks seats FOR NO KEY UPDATE SKIP LOCKED, ordered by s.id. Reads bookings, events.
+func (q *QueuedQueries) BookAnySeat(arg BookAnySeatParams) *txn.Pending[BookAnySeatRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (BookAnySeatRow, error) {
+		return sqlcgen.New(d).BookAnySeat(context.Background(), arg)
+	})
+}
+
+// BookSeat takes a seat for a user, if it is free or its hold has ended, and the user has
+// fewer seats of the event than it may have; with hold_for, for that many microseconds. The
+// hold that has ended becomes an expired booking. The row says what was found and what was
+// made: booking_id is the one made, or the one by which the user has the seat already, or
+// zero. No row, and there is no such seat.
+//
+// The caller has locked the seat by the statement before (LockSeat), so that what is read
+// here is what holds, and keeps the user's other requests away for the number of seats.
+//
+// Writes bookings, seats. Reads bookings, events, seats.
+func (q *QueuedQueries) BookSeat(arg BookSeatParams) *txn.Pending[BookSeatRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (BookSeatRow, error) {
+		return sqlcgen.New(d).BookSeat(context.Background(), arg)
+	})
+}
+
+// ConfirmBooking makes a booking of a hold that has not ended, by the clock. The row says what
+// the booking was before, and whether it was confirmed now. The caller has locked the seat by
+// the statement before (LockSeatOfBooking).
+//
+// Writes bookings, seats. Reads bookings, seats.
+func (q *QueuedQueries) ConfirmBooking(arg ConfirmBookingParams) *txn.Pending[ConfirmBookingRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (ConfirmBookingRow, error) {
+		return sqlcgen.New(d).ConfirmBooking(context.Background(), arg)
+	})
+}
+
 // CountOrder counts an order of a user, and returns how many it has made by now.
 //
 // Writes customer_counters.
@@ -89,6 +128,16 @@ func (q *QueuedQueries) CountPublishedPost(userID int64) *txn.Pending[AuthorCoun
 func (q *QueuedQueries) CreateAccount(userID int64) *txn.Pending[Account] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Account, error) {
 		return sqlcgen.New(d).CreateAccount(context.Background(), userID)
+	})
+}
+
+// CreateEvent makes an event with its seats, in the order of the labels. It fails with
+// events_code_key if there is an event of the code.
+//
+// Writes events, seats.
+func (q *QueuedQueries) CreateEvent(arg CreateEventParams) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).CreateEvent(context.Background(), arg)
 	})
 }
 
@@ -187,6 +236,27 @@ func (q *QueuedQueries) EditPost(arg EditPostParams) *txn.Pending[Post] {
 	})
 }
 
+// EndBooking frees the seat of a live booking: of a hold, and where status is to be cancelled
+// of a confirmed one too. The row says what the booking was before, and whether it was ended
+// now. The caller has locked the seat by the statement before (LockSeatOfBooking).
+//
+// Writes bookings, seats. Reads bookings, seats.
+func (q *QueuedQueries) EndBooking(arg EndBookingParams) *txn.Pending[EndBookingRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (EndBookingRow, error) {
+		return sqlcgen.New(d).EndBooking(context.Background(), arg)
+	})
+}
+
+// ExpireHolds frees up to max_rows seats whose holds have ended, the longest ended first, and
+// passes over those that others hold: somebody is taking, confirming or sweeping them.
+//
+// Writes bookings, seats. Locks seats FOR NO KEY UPDATE SKIP LOCKED, ordered by held_until, id.
+func (q *QueuedQueries) ExpireHolds(maxRows int64) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).ExpireHolds(context.Background(), maxRows)
+	})
+}
+
 // FeaturePost puts a post on today's front page, and returns its slot. No row, and nothing was
 // done: the page is full. It fails with featured_posts_pkey if the post was featured before,
 // and with featured_posts_author_id_day_key if another one of the author is there today. Until
@@ -196,6 +266,13 @@ func (q *QueuedQueries) EditPost(arg EditPostParams) *txn.Pending[Post] {
 func (q *QueuedQueries) FeaturePost(arg FeaturePostParams) *txn.Pending[int16] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int16, error) {
 		return sqlcgen.New(d).FeaturePost(context.Background(), arg)
+	})
+}
+
+// Reads events.
+func (q *QueuedQueries) FindEventByCode(code string) *txn.Pending[Event] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Event, error) {
+		return sqlcgen.New(d).FindEventByCode(context.Background(), code)
 	})
 }
 
@@ -277,6 +354,16 @@ func (q *QueuedQueries) GetAuthorCounters(userID int64) *txn.Pending[AuthorCount
 	})
 }
 
+// GetBooking reads a user's booking, and whether it is a hold past its end, by the server's
+// clock.
+//
+// Reads bookings, seats.
+func (q *QueuedQueries) GetBooking(arg GetBookingParams) *txn.Pending[GetBookingRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (GetBookingRow, error) {
+		return sqlcgen.New(d).GetBooking(context.Background(), arg)
+	})
+}
+
 // GetCustomerCounter finds no row for a user who has never ordered.
 //
 // Reads customer_counters.
@@ -292,6 +379,13 @@ func (q *QueuedQueries) GetCustomerCounter(userID int64) *txn.Pending[CustomerCo
 func (q *QueuedQueries) GetDocument(id int64) *txn.Pending[GetDocumentRow] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (GetDocumentRow, error) {
 		return sqlcgen.New(d).GetDocument(context.Background(), id)
+	})
+}
+
+// Reads events.
+func (q *QueuedQueries) GetEvent(id int64) *txn.Pending[Event] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Event, error) {
+		return sqlcgen.New(d).GetEvent(context.Background(), id)
 	})
 }
 
@@ -375,6 +469,16 @@ func (q *QueuedQueries) ListAccountsOfUser(userID int64) *txn.Pending[[]Account]
 func (q *QueuedQueries) ListActivity(arg ListActivityParams) *txn.Pending[[]ActivityLog] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]ActivityLog, error) {
 		return sqlcgen.New(d).ListActivity(context.Background(), arg)
+	})
+}
+
+// ListAvailableSeats returns a page of an event's seats that can be taken, behind an id that
+// an earlier page ended with.
+//
+// Reads seats.
+func (q *QueuedQueries) ListAvailableSeats(arg ListAvailableSeatsParams) *txn.Pending[[]ListAvailableSeatsRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]ListAvailableSeatsRow, error) {
+		return sqlcgen.New(d).ListAvailableSeats(context.Background(), arg)
 	})
 }
 
@@ -561,6 +665,37 @@ func (q *QueuedQueries) LockProducts(ids []int64) *txn.Pending[[]Product] {
 	})
 }
 
+// LockSeat locks a seat in order to book it. Rows that refer to it may be inserted
+// meanwhile. What the transaction reads after it, at READ COMMITTED, is what the seat's last
+// holder has left.
+//
+// Locks seats FOR NO KEY UPDATE.
+func (q *QueuedQueries) LockSeat(arg LockSeatParams) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).LockSeat(context.Background(), arg)
+	})
+}
+
+// LockSeatNowait is LockSeat for those who would rather fail than wait: if another
+// transaction holds the seat, the error is txn.ErrLockNotAvailable at once.
+//
+// Locks seats FOR NO KEY UPDATE NOWAIT.
+func (q *QueuedQueries) LockSeatNowait(arg LockSeatNowaitParams) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).LockSeatNowait(context.Background(), arg)
+	})
+}
+
+// LockSeatOfBooking locks the seat of a user's booking in order to change the booking. A
+// seat is locked before its bookings.
+//
+// Locks seats FOR NO KEY UPDATE. Reads bookings.
+func (q *QueuedQueries) LockSeatOfBooking(arg LockSeatOfBookingParams) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).LockSeatOfBooking(context.Background(), arg)
+	})
+}
+
 // LockUser locks a user in order to do something once for it. Others may go on inserting
 // rows that refer to it.
 //
@@ -709,6 +844,13 @@ type QueuedReadQueries struct{ r txn.Reads }
 // Queued has the queries for answers that are not needed at once.
 func (q *ReadQueries) Queued() *QueuedReadQueries { return &QueuedReadQueries{q.r} }
 
+// Reads events.
+func (q *QueuedReadQueries) FindEventByCode(code string) *txn.Pending[Event] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Event, error) {
+		return sqlcgen.New(d).FindEventByCode(context.Background(), code)
+	})
+}
+
 // FindOrderByKey finds what a request with this key ordered.
 //
 // Reads orders.
@@ -787,6 +929,16 @@ func (q *QueuedReadQueries) GetAuthorCounters(userID int64) *txn.Pending[AuthorC
 	})
 }
 
+// GetBooking reads a user's booking, and whether it is a hold past its end, by the server's
+// clock.
+//
+// Reads bookings, seats.
+func (q *QueuedReadQueries) GetBooking(arg GetBookingParams) *txn.Pending[GetBookingRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (GetBookingRow, error) {
+		return sqlcgen.New(d).GetBooking(context.Background(), arg)
+	})
+}
+
 // GetCustomerCounter finds no row for a user who has never ordered.
 //
 // Reads customer_counters.
@@ -802,6 +954,13 @@ func (q *QueuedReadQueries) GetCustomerCounter(userID int64) *txn.Pending[Custom
 func (q *QueuedReadQueries) GetDocument(id int64) *txn.Pending[GetDocumentRow] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (GetDocumentRow, error) {
 		return sqlcgen.New(d).GetDocument(context.Background(), id)
+	})
+}
+
+// Reads events.
+func (q *QueuedReadQueries) GetEvent(id int64) *txn.Pending[Event] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Event, error) {
+		return sqlcgen.New(d).GetEvent(context.Background(), id)
 	})
 }
 
@@ -885,6 +1044,16 @@ func (q *QueuedReadQueries) ListAccountsOfUser(userID int64) *txn.Pending[[]Acco
 func (q *QueuedReadQueries) ListActivity(arg ListActivityParams) *txn.Pending[[]ActivityLog] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]ActivityLog, error) {
 		return sqlcgen.New(d).ListActivity(context.Background(), arg)
+	})
+}
+
+// ListAvailableSeats returns a page of an event's seats that can be taken, behind an id that
+// an earlier page ended with.
+//
+// Reads seats.
+func (q *QueuedReadQueries) ListAvailableSeats(arg ListAvailableSeatsParams) *txn.Pending[[]ListAvailableSeatsRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]ListAvailableSeatsRow, error) {
+		return sqlcgen.New(d).ListAvailableSeats(context.Background(), arg)
 	})
 }
 

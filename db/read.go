@@ -20,6 +20,11 @@ type ReadQueries struct {
 // NewRead binds the queries that only read to a transaction of either kind.
 func NewRead(r txn.Reads) *ReadQueries { return &ReadQueries{r: r, q: sqlcgen.New(sqlcbind.Read(r))} }
 
+// Reads events.
+func (q *ReadQueries) FindEventByCode(ctx context.Context, code string) (Event, error) {
+	return q.q.FindEventByCode(ctx, code)
+}
+
 // FindOrderByKey finds what a request with this key ordered.
 //
 // Reads orders.
@@ -80,6 +85,14 @@ func (q *ReadQueries) GetAuthorCounters(ctx context.Context, userID int64) (Auth
 	return q.q.GetAuthorCounters(ctx, userID)
 }
 
+// GetBooking reads a user's booking, and whether it is a hold past its end, by the server's
+// clock.
+//
+// Reads bookings, seats.
+func (q *ReadQueries) GetBooking(ctx context.Context, arg GetBookingParams) (GetBookingRow, error) {
+	return q.q.GetBooking(ctx, arg)
+}
+
 // GetCustomerCounter finds no row for a user who has never ordered.
 //
 // Reads customer_counters.
@@ -92,6 +105,11 @@ func (q *ReadQueries) GetCustomerCounter(ctx context.Context, userID int64) (Cus
 // Reads post_tags, posts, tags, users.
 func (q *ReadQueries) GetDocument(ctx context.Context, id int64) (GetDocumentRow, error) {
 	return q.q.GetDocument(ctx, id)
+}
+
+// Reads events.
+func (q *ReadQueries) GetEvent(ctx context.Context, id int64) (Event, error) {
+	return q.q.GetEvent(ctx, id)
 }
 
 // GetOrder reads an order as it was last committed. To decide by what it says, lock it.
@@ -155,6 +173,14 @@ func (q *ReadQueries) ListAccountsOfUser(ctx context.Context, userID int64) ([]A
 // Reads activity_log.
 func (q *ReadQueries) ListActivity(ctx context.Context, arg ListActivityParams) ([]ActivityLog, error) {
 	return q.q.ListActivity(ctx, arg)
+}
+
+// ListAvailableSeats returns a page of an event's seats that can be taken, behind an id that
+// an earlier page ended with.
+//
+// Reads seats.
+func (q *ReadQueries) ListAvailableSeats(ctx context.Context, arg ListAvailableSeatsParams) ([]ListAvailableSeatsRow, error) {
+	return q.q.ListAvailableSeats(ctx, arg)
 }
 
 // ListEntries returns a page of an account's ledger, newest first, below an id that an

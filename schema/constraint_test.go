@@ -29,6 +29,7 @@ var refusals = slices.Concat(
 	accountRefusals,
 	postRefusals,
 	orderRefusals,
+	bookingRefusals,
 )
 
 // The rows of testschema.NewDatabaseWithRows: users 1 and 2, system accounts 1 and 2,
@@ -160,6 +161,7 @@ func TestRefusals(t *testing.T) {
 var unreachable = map[string]string{
 	"accounts_id_kind_key":              "id alone is unique; the pair is what foreign keys refer to",
 	"posts_id_author_id_key":            "id alone is unique; the pair is what a foreign key refers to",
+	"seats_id_event_id_key":             "id alone is unique; the pair is what foreign keys refer to",
 	"orders_id_user_id_total_minor_key": "id alone is unique; all three are what foreign keys refer to",
 }
 

@@ -10,6 +10,7 @@ var Invariants = slices.Concat(
 	AccountInvariants,
 	PostInvariants,
 	OrderInvariants,
+	BookingInvariants,
 )
 
 // AccountInvariants are those of the books. Most of it is held by constraints as well; what is

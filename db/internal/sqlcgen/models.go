@@ -133,6 +133,73 @@ func AllAccountStatusValues() []AccountStatus {
 	}
 }
 
+type BookingStatus string
+
+const (
+	BookingStatusHeld      BookingStatus = "held"
+	BookingStatusConfirmed BookingStatus = "confirmed"
+	BookingStatusReleased  BookingStatus = "released"
+	BookingStatusExpired   BookingStatus = "expired"
+	BookingStatusCancelled BookingStatus = "cancelled"
+)
+
+func (e *BookingStatus) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = BookingStatus(s)
+	case string:
+		*e = BookingStatus(s)
+	default:
+		return fmt.Errorf("unsupported scan type for BookingStatus: %T", src)
+	}
+	return nil
+}
+
+type NullBookingStatus struct {
+	BookingStatus BookingStatus
+	Valid         bool // Valid is true if BookingStatus is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullBookingStatus) Scan(value interface{}) error {
+	if value == nil {
+		ns.BookingStatus, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.BookingStatus.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullBookingStatus) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.BookingStatus), nil
+}
+
+func (e BookingStatus) Valid() bool {
+	switch e {
+	case BookingStatusHeld,
+		BookingStatusConfirmed,
+		BookingStatusReleased,
+		BookingStatusExpired,
+		BookingStatusCancelled:
+		return true
+	}
+	return false
+}
+
+func AllBookingStatusValues() []BookingStatus {
+	return []BookingStatus{
+		BookingStatusHeld,
+		BookingStatusConfirmed,
+		BookingStatusReleased,
+		BookingStatusExpired,
+		BookingStatusCancelled,
+	}
+}
+
 type OrderStatus string
 
 const (
@@ -392,6 +459,67 @@ func AllPostStatusValues() []PostStatus {
 	}
 }
 
+type SeatStatus string
+
+const (
+	SeatStatusFree   SeatStatus = "free"
+	SeatStatusHeld   SeatStatus = "held"
+	SeatStatusBooked SeatStatus = "booked"
+)
+
+func (e *SeatStatus) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = SeatStatus(s)
+	case string:
+		*e = SeatStatus(s)
+	default:
+		return fmt.Errorf("unsupported scan type for SeatStatus: %T", src)
+	}
+	return nil
+}
+
+type NullSeatStatus struct {
+	SeatStatus SeatStatus
+	Valid      bool // Valid is true if SeatStatus is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullSeatStatus) Scan(value interface{}) error {
+	if value == nil {
+		ns.SeatStatus, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.SeatStatus.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullSeatStatus) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.SeatStatus), nil
+}
+
+func (e SeatStatus) Valid() bool {
+	switch e {
+	case SeatStatusFree,
+		SeatStatusHeld,
+		SeatStatusBooked:
+		return true
+	}
+	return false
+}
+
+func AllSeatStatusValues() []SeatStatus {
+	return []SeatStatus{
+		SeatStatusFree,
+		SeatStatusHeld,
+		SeatStatusBooked,
+	}
+}
+
 type TransferKind string
 
 const (
@@ -493,11 +621,41 @@ type AuthorCounter struct {
 	PublishedPosts int64
 }
 
+// Who has, or had, which seat. A booking that is over stays, for the record.
+type Booking struct {
+	ID int64
+	// The seat's event, so that a user's seats for an event can be counted without the seats.
+	EventID int64
+	SeatID  int64
+	UserID  int64
+	// A hold is confirmed, or released by its user, or expires; a confirmed booking may be cancelled.
+	Status BookingStatus
+	// Derived from status: the seat is this booking's. A hold past its end is live until somebody takes the seat, or it is swept.
+	Live bool
+	// When the hold ends or ended; null for a booking that was never a hold.
+	ExpiresAt *time.Time
+	// Chosen by whoever asked for any seat: the same request sent again finds this row and takes no second seat. Null where the request named the seat.
+	IdempotencyKey *string
+	// By the clock, not the transaction's beginning: a hold counts from when it was made.
+	CreatedAt time.Time
+}
+
 // How much a user did here, so that nobody has to count: a row a user, from the first order on.
 type CustomerCounter struct {
 	UserID int64
 	// Orders that the user ever made, whatever became of them.
 	Orders int64
+}
+
+// What seats are booked for.
+type Event struct {
+	ID int64
+	// Chosen by whoever makes the event: the same request sent again makes no second one.
+	Code string
+	Name string
+	// How many seats a user may hold or have at a time. It counts rows of another table, which no constraint does: service/booking keeps it by a lock or by serializable transactions.
+	SeatsPerUser int32
+	CreatedAt    time.Time
 }
 
 // Which posts a day's front page shows: three at most, one of an author, each once for good.
@@ -643,6 +801,18 @@ type Profile struct {
 	DisplayName string
 	Bio         string
 	CreatedAt   time.Time
+}
+
+// The seats of an event, and who comes first is decided here: a seat's row is locked, and changed, by whoever takes it.
+type Seat struct {
+	ID      int64
+	EventID int64
+	// What is written on the seat, such as C14.
+	Label string
+	// What the seat's live booking says; free if there is none.
+	Status SeatStatus
+	// The end of the hold. From then on anybody may take the seat, whether it was swept or not.
+	HeldUntil *time.Time
 }
 
 // What a user chose for itself; one row a user, made at sign-up.
