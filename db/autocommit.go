@@ -493,6 +493,25 @@ func (q *AutocommitQueries) SetOrderStatus(ctx context.Context, arg SetOrderStat
 	return sqlcgen.New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), guardSetOrderStatus)).SetOrderStatus(ctx, arg)
 }
 
+// SetProductPrice changes what a product costs from now on, and returns what it cost until then.
+// No row, and there is no such product. Orders are not touched: their items have prices of their
+// own.
+//
+// Writes products. Locks products FOR NO KEY UPDATE.
+func (q *AutocommitQueries) SetProductPrice(ctx context.Context, arg SetProductPriceParams) (SetProductPriceRow, error) {
+	return q.write.SetProductPrice(ctx, arg)
+}
+
+// SetProductPrices is SetProductPrice for several products. It returns of how many. The ids differ
+// from one another, and prices has one for each, in the same order. The caller holds the locks of
+// the products (LockProducts); one that does not exist fails with cardinal_number_domain_check: so
+// it can travel with COMMIT.
+//
+// Writes products.
+func (q *AutocommitQueries) SetProductPrices(ctx context.Context, arg SetProductPricesParams) (int64, error) {
+	return q.write.SetProductPrices(ctx, arg)
+}
+
 // SumEntries adds up an account's ledger. For a system account this is its balance.
 //
 // Reads ledger_entries.
@@ -517,4 +536,13 @@ func (q *AutocommitQueries) TagPost(ctx context.Context, arg TagPostParams) (int
 // Writes products.
 func (q *AutocommitQueries) TakeStock(ctx context.Context, arg TakeStockParams) (int64, error) {
 	return q.write.TakeStock(ctx, arg)
+}
+
+// UpdateOrder changes address and note, each if it is given. The caller holds the order's lock
+// (LockOrder), and has seen that the status allows it.
+//
+// Writes orders.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *AutocommitQueries) UpdateOrder(ctx context.Context, arg UpdateOrderParams) (Order, error) {
+	return sqlcgen.New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), guardUpdateOrder)).UpdateOrder(ctx, arg)
 }

@@ -82,4 +82,16 @@ WHERE CASE (SELECT pg_catalog.count(*) FROM interlock_changed) WHEN 1 THEN 0
 WHEN 0 THEN (-1)::information_schema.cardinal_number ELSE pg_catalog.length('no'::information_schema.yes_or_no) END = 0
 `,
 	}
+	guardUpdateOrder = &sqlcbind.Guard{
+		SQL: `-- name: UpdateOrder :one
+WITH interlock_changed AS (
+UPDATE orders SET shipping_address = coalesce($1, shipping_address),
+    note = coalesce($2, note), version = version + 1
+WHERE id = $3
+RETURNING id, user_id, idempotency_key, request_digest, status, subtotal_minor, discount_minor, total_minor, shipping_address, payment_method, note, stock_returned, version, created_at)
+SELECT interlock_changed.* FROM (VALUES (1)) AS interlock_one LEFT JOIN interlock_changed ON true
+WHERE CASE (SELECT pg_catalog.count(*) FROM interlock_changed) WHEN 1 THEN 0
+WHEN 0 THEN (-1)::information_schema.cardinal_number ELSE pg_catalog.length('no'::information_schema.yes_or_no) END = 0
+`,
+	}
 )

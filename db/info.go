@@ -383,6 +383,25 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "LockOrderedProductsForKeyShare", Command: "many", Kind: txn.LockQuery,
+		Reads: []string{"order_items", "orders"},
+		Locks: []txn.QueryLock{
+			{Table: "products", Strength: "FOR KEY SHARE", Order: "id"},
+		},
+	},
+	{
+		Name: "LockOrdersOfUserForKeyShare", Command: "many", Kind: txn.LockQuery,
+		Locks: []txn.QueryLock{
+			{Table: "orders", Strength: "FOR KEY SHARE", Order: "id"},
+		},
+	},
+	{
+		Name: "LockOrdersOfUserForShare", Command: "many", Kind: txn.LockQuery,
+		Locks: []txn.QueryLock{
+			{Table: "orders", Strength: "FOR SHARE", Order: "id"},
+		},
+	},
+	{
 		Name: "LockPost", Command: "one", Kind: txn.LockQuery,
 		Locks: []txn.QueryLock{
 			{Table: "posts", Strength: "FOR NO KEY UPDATE"},
@@ -489,6 +508,23 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "SetProductPrice", Command: "one", Kind: txn.WriteQuery,
+		Writes: []string{"products"},
+		Locks: []txn.QueryLock{
+			{Table: "products", Strength: "FOR NO KEY UPDATE"},
+		},
+		Implied: []txn.QueryLock{
+			{Table: "products", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
+		Name: "SetProductPrices", Command: "one", Kind: txn.WriteQuery,
+		Writes: []string{"products"},
+		Implied: []txn.QueryLock{
+			{Table: "products", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
 		Name: "SumEntries", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"ledger_entries"},
 	},
@@ -505,6 +541,14 @@ var QueryInfo = []txn.QueryInfo{
 		Writes: []string{"products"},
 		Implied: []txn.QueryLock{
 			{Table: "products", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
+		Name: "UpdateOrder", Command: "one", Kind: txn.WriteQuery,
+		Writes:     []string{"orders"},
+		AffectsOne: true,
+		Implied: []txn.QueryLock{
+			{Table: "orders", Strength: "FOR NO KEY UPDATE"},
 		},
 	},
 }

@@ -172,6 +172,7 @@ type (
 	CreateOrderParams      = sqlcgen.CreateOrderParams
 	NextOrderRow           = sqlcgen.NextOrderRow
 	SetOrderStatusParams   = sqlcgen.SetOrderStatusParams
+	UpdateOrderParams      = sqlcgen.UpdateOrderParams
 )
 
 // Of the queries in payment.sql.
@@ -192,9 +193,12 @@ type (
 
 // Of the queries in product.sql.
 type (
-	CreateProductParams = sqlcgen.CreateProductParams
-	ReturnStockParams   = sqlcgen.ReturnStockParams
-	TakeStockParams     = sqlcgen.TakeStockParams
+	CreateProductParams    = sqlcgen.CreateProductParams
+	ReturnStockParams      = sqlcgen.ReturnStockParams
+	SetProductPriceParams  = sqlcgen.SetProductPriceParams
+	SetProductPriceRow     = sqlcgen.SetProductPriceRow
+	SetProductPricesParams = sqlcgen.SetProductPricesParams
+	TakeStockParams        = sqlcgen.TakeStockParams
 )
 
 // Of the queries in seat.sql.

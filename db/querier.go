@@ -360,6 +360,21 @@ type WriteQuerier interface {
 	// Fails with a *txn.AffectedError unless it changes one row.
 	SetOrderStatus(ctx context.Context, arg SetOrderStatusParams) (Order, error)
 
+	// SetProductPrice changes what a product costs from now on, and returns what it cost until then.
+	// No row, and there is no such product. Orders are not touched: their items have prices of their
+	// own.
+	//
+	// Writes products. Locks products FOR NO KEY UPDATE.
+	SetProductPrice(ctx context.Context, arg SetProductPriceParams) (SetProductPriceRow, error)
+
+	// SetProductPrices is SetProductPrice for several products. It returns of how many. The ids differ
+	// from one another, and prices has one for each, in the same order. The caller holds the locks of
+	// the products (LockProducts); one that does not exist fails with cardinal_number_domain_check: so
+	// it can travel with COMMIT.
+	//
+	// Writes products.
+	SetProductPrices(ctx context.Context, arg SetProductPricesParams) (int64, error)
+
 	// TagPost gives a new post its tags.
 	//
 	// Writes post_tags.
@@ -374,6 +389,13 @@ type WriteQuerier interface {
 	//
 	// Writes products.
 	TakeStock(ctx context.Context, arg TakeStockParams) (int64, error)
+
+	// UpdateOrder changes address and note, each if it is given. The caller holds the order's lock
+	// (LockOrder), and has seen that the status allows it.
+	//
+	// Writes orders.
+	// Fails with a *txn.AffectedError unless it changes one row.
+	UpdateOrder(ctx context.Context, arg UpdateOrderParams) (Order, error)
 }
 
 // LockQuerier adds the queries that need a read-write transaction: their locks, for
@@ -461,6 +483,26 @@ type LockQuerier interface {
 	//
 	// Locks orders FOR NO KEY UPDATE.
 	LockOrder(ctx context.Context, id int64) (Order, error)
+
+	// LockOrderedProductsForKeyShare keeps the products in a user's orders from being deleted, in the
+	// order of their ids; everything else about them may change meanwhile. Whoever means to change
+	// some of them locks those before, by LockProducts.
+	//
+	// Locks products FOR KEY SHARE, ordered by id. Reads order_items, orders.
+	LockOrderedProductsForKeyShare(ctx context.Context, userID int64) ([]Product, error)
+
+	// LockOrdersOfUserForKeyShare keeps the orders of a user from being deleted, and from becoming
+	// another user's or costing something else, until the transaction ends; status, address and note
+	// may change meanwhile. It keeps out no new ones.
+	//
+	// Locks orders FOR KEY SHARE, ordered by id.
+	LockOrdersOfUserForKeyShare(ctx context.Context, userID int64) ([]Order, error)
+
+	// LockOrdersOfUserForShare keeps the orders of a user as they are until the transaction ends, in
+	// the order of their ids. It keeps out no new ones: who orders locks the user, so LockUser does.
+	//
+	// Locks orders FOR SHARE, ordered by id.
+	LockOrdersOfUserForShare(ctx context.Context, userID int64) ([]Order, error)
 
 	// LockPost locks an author's post in order to publish it. No row: there is no such post, or
 	// it is somebody else's, which stays unlocked. Tags, notifications and whatever else refers

@@ -513,6 +513,32 @@ func (q *Queries) LockOrder(ctx context.Context, id int64) (Order, error) {
 	return q.q.LockOrder(ctx, id)
 }
 
+// LockOrderedProductsForKeyShare keeps the products in a user's orders from being deleted, in the
+// order of their ids; everything else about them may change meanwhile. Whoever means to change
+// some of them locks those before, by LockProducts.
+//
+// Locks products FOR KEY SHARE, ordered by id. Reads order_items, orders.
+func (q *Queries) LockOrderedProductsForKeyShare(ctx context.Context, userID int64) ([]Product, error) {
+	return q.q.LockOrderedProductsForKeyShare(ctx, userID)
+}
+
+// LockOrdersOfUserForKeyShare keeps the orders of a user from being deleted, and from becoming
+// another user's or costing something else, until the transaction ends; status, address and note
+// may change meanwhile. It keeps out no new ones.
+//
+// Locks orders FOR KEY SHARE, ordered by id.
+func (q *Queries) LockOrdersOfUserForKeyShare(ctx context.Context, userID int64) ([]Order, error) {
+	return q.q.LockOrdersOfUserForKeyShare(ctx, userID)
+}
+
+// LockOrdersOfUserForShare keeps the orders of a user as they are until the transaction ends, in
+// the order of their ids. It keeps out no new ones: who orders locks the user, so LockUser does.
+//
+// Locks orders FOR SHARE, ordered by id.
+func (q *Queries) LockOrdersOfUserForShare(ctx context.Context, userID int64) ([]Order, error) {
+	return q.q.LockOrdersOfUserForShare(ctx, userID)
+}
+
 // LockPost locks an author's post in order to publish it. No row: there is no such post, or
 // it is somebody else's, which stays unlocked. Tags, notifications and whatever else refers
 // to the post may be added meanwhile.
@@ -645,6 +671,25 @@ func (q *Queries) SetOrderStatus(ctx context.Context, arg SetOrderStatusParams) 
 	return sqlcgen.New(sqlcbind.Checked(sqlcbind.Tx(q.tx), guardSetOrderStatus)).SetOrderStatus(ctx, arg)
 }
 
+// SetProductPrice changes what a product costs from now on, and returns what it cost until then.
+// No row, and there is no such product. Orders are not touched: their items have prices of their
+// own.
+//
+// Writes products. Locks products FOR NO KEY UPDATE.
+func (q *Queries) SetProductPrice(ctx context.Context, arg SetProductPriceParams) (SetProductPriceRow, error) {
+	return q.q.SetProductPrice(ctx, arg)
+}
+
+// SetProductPrices is SetProductPrice for several products. It returns of how many. The ids differ
+// from one another, and prices has one for each, in the same order. The caller holds the locks of
+// the products (LockProducts); one that does not exist fails with cardinal_number_domain_check: so
+// it can travel with COMMIT.
+//
+// Writes products.
+func (q *Queries) SetProductPrices(ctx context.Context, arg SetProductPricesParams) (int64, error) {
+	return q.q.SetProductPrices(ctx, arg)
+}
+
 // SumEntries adds up an account's ledger. For a system account this is its balance.
 //
 // Reads ledger_entries.
@@ -669,4 +714,13 @@ func (q *Queries) TagPost(ctx context.Context, arg TagPostParams) (int64, error)
 // Writes products.
 func (q *Queries) TakeStock(ctx context.Context, arg TakeStockParams) (int64, error) {
 	return q.q.TakeStock(ctx, arg)
+}
+
+// UpdateOrder changes address and note, each if it is given. The caller holds the order's lock
+// (LockOrder), and has seen that the status allows it.
+//
+// Writes orders.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *Queries) UpdateOrder(ctx context.Context, arg UpdateOrderParams) (Order, error) {
+	return sqlcgen.New(sqlcbind.Checked(sqlcbind.Tx(q.tx), guardUpdateOrder)).UpdateOrder(ctx, arg)
 }

@@ -643,6 +643,38 @@ func (q *QueuedQueries) LockOrder(id int64) *txn.Pending[Order] {
 	})
 }
 
+// LockOrderedProductsForKeyShare keeps the products in a user's orders from being deleted, in the
+// order of their ids; everything else about them may change meanwhile. Whoever means to change
+// some of them locks those before, by LockProducts.
+//
+// Locks products FOR KEY SHARE, ordered by id. Reads order_items, orders.
+func (q *QueuedQueries) LockOrderedProductsForKeyShare(userID int64) *txn.Pending[[]Product] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Product, error) {
+		return sqlcgen.New(d).LockOrderedProductsForKeyShare(context.Background(), userID)
+	})
+}
+
+// LockOrdersOfUserForKeyShare keeps the orders of a user from being deleted, and from becoming
+// another user's or costing something else, until the transaction ends; status, address and note
+// may change meanwhile. It keeps out no new ones.
+//
+// Locks orders FOR KEY SHARE, ordered by id.
+func (q *QueuedQueries) LockOrdersOfUserForKeyShare(userID int64) *txn.Pending[[]Order] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Order, error) {
+		return sqlcgen.New(d).LockOrdersOfUserForKeyShare(context.Background(), userID)
+	})
+}
+
+// LockOrdersOfUserForShare keeps the orders of a user as they are until the transaction ends, in
+// the order of their ids. It keeps out no new ones: who orders locks the user, so LockUser does.
+//
+// Locks orders FOR SHARE, ordered by id.
+func (q *QueuedQueries) LockOrdersOfUserForShare(userID int64) *txn.Pending[[]Order] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Order, error) {
+		return sqlcgen.New(d).LockOrdersOfUserForShare(context.Background(), userID)
+	})
+}
+
 // LockPost locks an author's post in order to publish it. No row: there is no such post, or
 // it is somebody else's, which stays unlocked. Tags, notifications and whatever else refers
 // to the post may be added meanwhile.
@@ -805,6 +837,29 @@ func (q *QueuedQueries) SetOrderStatus(arg SetOrderStatusParams) *txn.Pending[Or
 	})
 }
 
+// SetProductPrice changes what a product costs from now on, and returns what it cost until then.
+// No row, and there is no such product. Orders are not touched: their items have prices of their
+// own.
+//
+// Writes products. Locks products FOR NO KEY UPDATE.
+func (q *QueuedQueries) SetProductPrice(arg SetProductPriceParams) *txn.Pending[SetProductPriceRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (SetProductPriceRow, error) {
+		return sqlcgen.New(d).SetProductPrice(context.Background(), arg)
+	})
+}
+
+// SetProductPrices is SetProductPrice for several products. It returns of how many. The ids differ
+// from one another, and prices has one for each, in the same order. The caller holds the locks of
+// the products (LockProducts); one that does not exist fails with cardinal_number_domain_check: so
+// it can travel with COMMIT.
+//
+// Writes products.
+func (q *QueuedQueries) SetProductPrices(arg SetProductPricesParams) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).SetProductPrices(context.Background(), arg)
+	})
+}
+
 // SumEntries adds up an account's ledger. For a system account this is its balance.
 //
 // Reads ledger_entries.
@@ -834,6 +889,17 @@ func (q *QueuedQueries) TagPost(arg TagPostParams) *txn.Pending[int64] {
 func (q *QueuedQueries) TakeStock(arg TakeStockParams) *txn.Pending[int64] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
 		return sqlcgen.New(d).TakeStock(context.Background(), arg)
+	})
+}
+
+// UpdateOrder changes address and note, each if it is given. The caller holds the order's lock
+// (LockOrder), and has seen that the status allows it.
+//
+// Writes orders.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *QueuedQueries) UpdateOrder(arg UpdateOrderParams) *txn.Pending[Order] {
+	return sqlcbind.QueueGuarded(q.r, guardUpdateOrder, func(d sqlcbind.DBTX) (Order, error) {
+		return sqlcgen.New(d).UpdateOrder(context.Background(), arg)
 	})
 }
 

@@ -11,6 +11,17 @@ SELECT * FROM orders WHERE idempotency_key = sqlc.arg(idempotency_key)::text;
 -- rows that refer to it. Whoever needs products, too, has locked them before.
 SELECT * FROM orders WHERE id = sqlc.arg(id) FOR NO KEY UPDATE;
 
+-- name: LockOrdersOfUserForShare :many
+-- LockOrdersOfUserForShare keeps the orders of a user as they are until the transaction ends, in
+-- the order of their ids. It keeps out no new ones: who orders locks the user, so LockUser does.
+SELECT * FROM orders WHERE user_id = sqlc.arg(user_id) ORDER BY id FOR SHARE;
+
+-- name: LockOrdersOfUserForKeyShare :many
+-- LockOrdersOfUserForKeyShare keeps the orders of a user from being deleted, and from becoming
+-- another user's or costing something else, until the transaction ends; status, address and note
+-- may change meanwhile. It keeps out no new ones.
+SELECT * FROM orders WHERE user_id = sqlc.arg(user_id) ORDER BY id FOR KEY SHARE;
+
 -- name: NextOrder :one
 -- NextOrder returns the number of an order that is about to be made, and the time that it will
 -- bear: so everything that refers to it can travel with COMMIT. A number that is not used is
@@ -45,5 +56,15 @@ SELECT * FROM order_items WHERE order_id = sqlc.arg(order_id) ORDER BY product_i
 --
 -- @affects one
 UPDATE orders SET status = sqlc.arg(status), stock_returned = sqlc.arg(stock_returned), version = version + 1
+WHERE id = sqlc.arg(id)
+RETURNING *;
+
+-- name: UpdateOrder :one
+-- UpdateOrder changes address and note, each if it is given. The caller holds the order's lock
+-- (LockOrder), and has seen that the status allows it.
+--
+-- @affects one
+UPDATE orders SET shipping_address = coalesce(sqlc.narg(shipping_address), shipping_address),
+    note = coalesce(sqlc.narg(note), note), version = version + 1
 WHERE id = sqlc.arg(id)
 RETURNING *;

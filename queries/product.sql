@@ -14,6 +14,46 @@ SELECT * FROM products WHERE id = sqlc.arg(id);
 -- exist is missing from the result.
 SELECT * FROM products WHERE id = ANY (sqlc.arg(ids)::bigint[]) ORDER BY id FOR NO KEY UPDATE;
 
+-- name: LockOrderedProductsForKeyShare :many
+-- LockOrderedProductsForKeyShare keeps the products in a user's orders from being deleted, in the
+-- order of their ids; everything else about them may change meanwhile. Whoever means to change
+-- some of them locks those before, by LockProducts.
+SELECT * FROM products
+WHERE id IN (
+    SELECT i.product_id FROM orders o JOIN order_items i ON i.order_id = o.id WHERE o.user_id = sqlc.arg(user_id)
+)
+ORDER BY id FOR KEY SHARE;
+
+-- name: SetProductPrice :one
+-- SetProductPrice changes what a product costs from now on, and returns what it cost until then.
+-- No row, and there is no such product. Orders are not touched: their items have prices of their
+-- own.
+WITH locked AS (
+    SELECT id, price_minor FROM products WHERE id = sqlc.arg(id)::bigint FOR NO KEY UPDATE
+)
+UPDATE products SET price_minor = sqlc.arg(price_minor)::bigint, version = products.version + 1
+FROM locked WHERE products.id = locked.id
+RETURNING products.id, locked.price_minor AS old_price_minor, products.price_minor, products.version;
+
+-- name: SetProductPrices :one
+-- SetProductPrices is SetProductPrice for several products. It returns of how many. The ids differ
+-- from one another, and prices has one for each, in the same order. The caller holds the locks of
+-- the products (LockProducts); one that does not exist fails with cardinal_number_domain_check: so
+-- it can travel with COMMIT.
+-- @allow lock-order the caller holds the locks of the products, and took them in the order of their ids
+WITH asked AS (
+    SELECT unnest(sqlc.arg(ids)::bigint[]) AS product_id, unnest(sqlc.arg(prices)::bigint[]) AS price
+), changed AS (
+    UPDATE products SET price_minor = asked.price, version = products.version + 1
+    FROM asked WHERE products.id = asked.product_id
+    RETURNING products.id
+)
+SELECT count(*) AS products FROM changed
+HAVING CASE count(*)
+    WHEN cardinality(sqlc.arg(ids)::bigint[]) THEN true
+    ELSE (-1)::information_schema.cardinal_number = 0 -- a value that its domain does not allow
+END;
+
 -- name: TakeStock :one
 -- TakeStock takes a quantity of each product out of stock. It returns of how many products. The
 -- ids differ from one another, and quantities has one for each, in the same order.

@@ -55,6 +55,14 @@ var (
 	// *UnknownOrderError.
 	ErrUnknownOrder = errors.New("order: no such order")
 
+	// ErrNoOrders is returned when a user has no orders, where the request is about them. It comes
+	// as a *NoOrdersError.
+	ErrNoOrders = errors.New("order: the user has no orders")
+
+	// ErrNotOrdered is returned when a product is in none of a user's orders, where the request
+	// is about those. It comes as a *NotOrderedError.
+	ErrNotOrdered = errors.New("order: the user has not ordered the product")
+
 	// ErrStatus is returned when an order cannot go on to the status that the request needs.
 	// It comes as a *StatusError, which has both.
 	ErrStatus = errors.New("order: the status does not allow it")
@@ -121,8 +129,8 @@ type InactiveUserError struct {
 func (e *InactiveUserError) Error() string        { return fmt.Sprintf("%v: %d", ErrInactiveUser, e.UserID) }
 func (e *InactiveUserError) Is(target error) bool { return target == ErrInactiveUser }
 
-// An UnknownProductError is returned when there is no such product, or the user's orders do not
-// have it where the request is about those. errors.Is(err, ErrUnknownProduct) is true.
+// An UnknownProductError is returned when there is no such product.
+// errors.Is(err, ErrUnknownProduct) is true.
 type UnknownProductError struct {
 	ProductID int64
 }
@@ -181,6 +189,27 @@ type UnknownOrderError struct {
 func (e *UnknownOrderError) Error() string        { return fmt.Sprintf("%v: %d", ErrUnknownOrder, e.OrderID) }
 func (e *UnknownOrderError) Is(target error) bool { return target == ErrUnknownOrder }
 
+// A NoOrdersError is returned when a user has no orders. errors.Is(err, ErrNoOrders) is true.
+type NoOrdersError struct {
+	UserID int64
+}
+
+func (e *NoOrdersError) Error() string        { return fmt.Sprintf("%v: %d", ErrNoOrders, e.UserID) }
+func (e *NoOrdersError) Is(target error) bool { return target == ErrNoOrders }
+
+// A NotOrderedError is returned when a product is in none of a user's orders.
+// errors.Is(err, ErrNotOrdered) is true.
+type NotOrderedError struct {
+	UserID    int64
+	ProductID int64
+}
+
+func (e *NotOrderedError) Error() string {
+	return fmt.Sprintf("%v: product %d, user %d", ErrNotOrdered, e.ProductID, e.UserID)
+}
+
+func (e *NotOrderedError) Is(target error) bool { return target == ErrNotOrdered }
+
 // A StatusError is returned when an order cannot go on to the status that a request needs.
 // errors.Is(err, ErrStatus) is true.
 type StatusError struct {
@@ -221,9 +250,6 @@ var fields = map[string]string{
 	"orders_note_length":               "Note",
 	"orders_shipping_address_complete": "Address",
 	"orders_shipping_address_length":   "Address",
-	"products_name_length":             "Name",
-	"products_price_not_negative":      "Price",
-	"products_stock_not_negative":      "Stock",
 }
 
 // refused gives an error of a statement its meaning, where it is the request's fault.

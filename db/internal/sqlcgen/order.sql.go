@@ -227,6 +227,89 @@ func (q *Queries) LockOrder(ctx context.Context, id int64) (Order, error) {
 	return i, err
 }
 
+const lockOrdersOfUserForKeyShare = `-- name: LockOrdersOfUserForKeyShare :many
+SELECT id, user_id, idempotency_key, request_digest, status, subtotal_minor, discount_minor, total_minor, shipping_address, payment_method, note, stock_returned, version, created_at FROM orders WHERE user_id = $1 ORDER BY id FOR KEY SHARE
+`
+
+// LockOrdersOfUserForKeyShare keeps the orders of a user from being deleted, and from becoming
+// another user's or costing something else, until the transaction ends; status, address and note
+// may change meanwhile. It keeps out no new ones.
+func (q *Queries) LockOrdersOfUserForKeyShare(ctx context.Context, userID int64) ([]Order, error) {
+	rows, err := q.db.Query(ctx, lockOrdersOfUserForKeyShare, userID)
+	if err != nil {
+		return nil, fmt.Errorf("query LockOrdersOfUserForKeyShare: %w", err)
+	}
+	defer rows.Close()
+	items := []Order{}
+	for rows.Next() {
+		var i Order
+		if err := rows.Scan(
+			&i.ID,
+			&i.UserID,
+			&i.IdempotencyKey,
+			&i.RequestDigest,
+			&i.Status,
+			&i.SubtotalMinor,
+			&i.DiscountMinor,
+			&i.TotalMinor,
+			&i.ShippingAddress,
+			&i.PaymentMethod,
+			&i.Note,
+			&i.StockReturned,
+			&i.Version,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, fmt.Errorf("query LockOrdersOfUserForKeyShare: %w", err)
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("query LockOrdersOfUserForKeyShare: %w", err)
+	}
+	return items, nil
+}
+
+const lockOrdersOfUserForShare = `-- name: LockOrdersOfUserForShare :many
+SELECT id, user_id, idempotency_key, request_digest, status, subtotal_minor, discount_minor, total_minor, shipping_address, payment_method, note, stock_returned, version, created_at FROM orders WHERE user_id = $1 ORDER BY id FOR SHARE
+`
+
+// LockOrdersOfUserForShare keeps the orders of a user as they are until the transaction ends, in
+// the order of their ids. It keeps out no new ones: who orders locks the user, so LockUser does.
+func (q *Queries) LockOrdersOfUserForShare(ctx context.Context, userID int64) ([]Order, error) {
+	rows, err := q.db.Query(ctx, lockOrdersOfUserForShare, userID)
+	if err != nil {
+		return nil, fmt.Errorf("query LockOrdersOfUserForShare: %w", err)
+	}
+	defer rows.Close()
+	items := []Order{}
+	for rows.Next() {
+		var i Order
+		if err := rows.Scan(
+			&i.ID,
+			&i.UserID,
+			&i.IdempotencyKey,
+			&i.RequestDigest,
+			&i.Status,
+			&i.SubtotalMinor,
+			&i.DiscountMinor,
+			&i.TotalMinor,
+			&i.ShippingAddress,
+			&i.PaymentMethod,
+			&i.Note,
+			&i.StockReturned,
+			&i.Version,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, fmt.Errorf("query LockOrdersOfUserForShare: %w", err)
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("query LockOrdersOfUserForShare: %w", err)
+	}
+	return items, nil
+}
+
 const nextOrder = `-- name: NextOrder :one
 SELECT nextval(pg_get_serial_sequence('orders', 'id'))::bigint AS id, now()::timestamptz AS created_at
 `
@@ -287,6 +370,48 @@ func (q *Queries) SetOrderStatus(ctx context.Context, arg SetOrderStatusParams) 
 	)
 	if err != nil {
 		err = fmt.Errorf("query SetOrderStatus: %w", err)
+	}
+	return i, err
+}
+
+const updateOrder = `-- name: UpdateOrder :one
+UPDATE orders SET shipping_address = coalesce($1, shipping_address),
+    note = coalesce($2, note), version = version + 1
+WHERE id = $3
+RETURNING id, user_id, idempotency_key, request_digest, status, subtotal_minor, discount_minor, total_minor, shipping_address, payment_method, note, stock_returned, version, created_at
+`
+
+type UpdateOrderParams struct {
+	ShippingAddress *json.RawMessage
+	Note            *string
+	ID              int64
+}
+
+// UpdateOrder changes address and note, each if it is given. The caller holds the order's lock
+// (LockOrder), and has seen that the status allows it.
+//
+// @affects one
+func (q *Queries) UpdateOrder(ctx context.Context, arg UpdateOrderParams) (Order, error) {
+	row := q.db.QueryRow(ctx, updateOrder, arg.ShippingAddress, arg.Note, arg.ID)
+	var i Order
+	err := row.Scan(
+		&i.ID,
+		&i.UserID,
+		&i.IdempotencyKey,
+		&i.RequestDigest,
+		&i.Status,
+		&i.SubtotalMinor,
+		&i.DiscountMinor,
+		&i.TotalMinor,
+		&i.ShippingAddress,
+		&i.PaymentMethod,
+		&i.Note,
+		&i.StockReturned,
+		&i.Version,
+		&i.CreatedAt,
+	)
+	if err != nil {
+		err = fmt.Errorf("query UpdateOrder: %w", err)
 	}
 	return i, err
 }

@@ -68,6 +68,46 @@ func (q *Queries) GetProduct(ctx context.Context, id int64) (Product, error) {
 	return i, err
 }
 
+const lockOrderedProductsForKeyShare = `-- name: LockOrderedProductsForKeyShare :many
+SELECT id, name, active, price_minor, received, stock, version, created_at FROM products
+WHERE id IN (
+    SELECT i.product_id FROM orders o JOIN order_items i ON i.order_id = o.id WHERE o.user_id = $1
+)
+ORDER BY id FOR KEY SHARE
+`
+
+// LockOrderedProductsForKeyShare keeps the products in a user's orders from being deleted, in the
+// order of their ids; everything else about them may change meanwhile. Whoever means to change
+// some of them locks those before, by LockProducts.
+func (q *Queries) LockOrderedProductsForKeyShare(ctx context.Context, userID int64) ([]Product, error) {
+	rows, err := q.db.Query(ctx, lockOrderedProductsForKeyShare, userID)
+	if err != nil {
+		return nil, fmt.Errorf("query LockOrderedProductsForKeyShare: %w", err)
+	}
+	defer rows.Close()
+	items := []Product{}
+	for rows.Next() {
+		var i Product
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Active,
+			&i.PriceMinor,
+			&i.Received,
+			&i.Stock,
+			&i.Version,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, fmt.Errorf("query LockOrderedProductsForKeyShare: %w", err)
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("query LockOrderedProductsForKeyShare: %w", err)
+	}
+	return items, nil
+}
+
 const lockProducts = `-- name: LockProducts :many
 SELECT id, name, active, price_minor, received, stock, version, created_at FROM products WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE
 `
@@ -134,6 +174,80 @@ func (q *Queries) ReturnStock(ctx context.Context, arg ReturnStockParams) (int64
 	err := row.Scan(&products)
 	if err != nil {
 		err = fmt.Errorf("query ReturnStock: %w", err)
+	}
+	return products, err
+}
+
+const setProductPrice = `-- name: SetProductPrice :one
+WITH locked AS (
+    SELECT id, price_minor FROM products WHERE id = $2::bigint FOR NO KEY UPDATE
+)
+UPDATE products SET price_minor = $1::bigint, version = products.version + 1
+FROM locked WHERE products.id = locked.id
+RETURNING products.id, locked.price_minor AS old_price_minor, products.price_minor, products.version
+`
+
+type SetProductPriceParams struct {
+	PriceMinor int64
+	ID         int64
+}
+
+type SetProductPriceRow struct {
+	ID            int64
+	OldPriceMinor money.Minor
+	PriceMinor    money.Minor
+	Version       int64
+}
+
+// SetProductPrice changes what a product costs from now on, and returns what it cost until then.
+// No row, and there is no such product. Orders are not touched: their items have prices of their
+// own.
+func (q *Queries) SetProductPrice(ctx context.Context, arg SetProductPriceParams) (SetProductPriceRow, error) {
+	row := q.db.QueryRow(ctx, setProductPrice, arg.PriceMinor, arg.ID)
+	var i SetProductPriceRow
+	err := row.Scan(
+		&i.ID,
+		&i.OldPriceMinor,
+		&i.PriceMinor,
+		&i.Version,
+	)
+	if err != nil {
+		err = fmt.Errorf("query SetProductPrice: %w", err)
+	}
+	return i, err
+}
+
+const setProductPrices = `-- name: SetProductPrices :one
+WITH asked AS (
+    SELECT unnest($1::bigint[]) AS product_id, unnest($2::bigint[]) AS price
+), changed AS (
+    UPDATE products SET price_minor = asked.price, version = products.version + 1
+    FROM asked WHERE products.id = asked.product_id
+    RETURNING products.id
+)
+SELECT count(*) AS products FROM changed
+HAVING CASE count(*)
+    WHEN cardinality($1::bigint[]) THEN true
+    ELSE (-1)::information_schema.cardinal_number = 0 -- a value that its domain does not allow
+END
+`
+
+type SetProductPricesParams struct {
+	Ids    []int64
+	Prices []int64
+}
+
+// SetProductPrices is SetProductPrice for several products. It returns of how many. The ids differ
+// from one another, and prices has one for each, in the same order. The caller holds the locks of
+// the products (LockProducts); one that does not exist fails with cardinal_number_domain_check: so
+// it can travel with COMMIT.
+// @allow lock-order the caller holds the locks of the products, and took them in the order of their ids
+func (q *Queries) SetProductPrices(ctx context.Context, arg SetProductPricesParams) (int64, error) {
+	row := q.db.QueryRow(ctx, setProductPrices, arg.Ids, arg.Prices)
+	var products int64
+	err := row.Scan(&products)
+	if err != nil {
+		err = fmt.Errorf("query SetProductPrices: %w", err)
 	}
 	return products, err
 }
