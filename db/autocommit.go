@@ -288,6 +288,11 @@ func (q *AutocommitQueries) GetBooking(ctx context.Context, arg GetBookingParams
 	return q.read.GetBooking(ctx, arg)
 }
 
+// Reads critical_records.
+func (q *AutocommitQueries) GetCriticalRecord(ctx context.Context, id int64) (CriticalRecord, error) {
+	return q.read.GetCriticalRecord(ctx, id)
+}
+
 // GetCustomerCounter finds no row for a user who has never ordered.
 //
 // Reads customer_counters.
@@ -378,6 +383,14 @@ func (q *AutocommitQueries) ListAvailableSeats(ctx context.Context, arg ListAvai
 	return q.read.ListAvailableSeats(ctx, arg)
 }
 
+// ListCriticalRecordCopies returns a page of a record's versions, oldest first, above a version
+// that an earlier page ended with.
+//
+// Reads critical_record_copies.
+func (q *AutocommitQueries) ListCriticalRecordCopies(ctx context.Context, arg ListCriticalRecordCopiesParams) ([]CriticalRecordCopy, error) {
+	return q.read.ListCriticalRecordCopies(ctx, arg)
+}
+
 // ListEntries returns a page of an account's ledger, newest first, below an id that an
 // earlier page ended with.
 //
@@ -405,6 +418,14 @@ func (q *AutocommitQueries) ListOrderItems(ctx context.Context, orderID int64) (
 // Reads posts.
 func (q *AutocommitQueries) ListPostsOfAuthor(ctx context.Context, arg ListPostsOfAuthorParams) ([]ListPostsOfAuthorRow, error) {
 	return q.read.ListPostsOfAuthor(ctx, arg)
+}
+
+// ListSystemLog returns what was done to a record, oldest first, above a version that an
+// earlier page ended with.
+//
+// Reads system_log.
+func (q *AutocommitQueries) ListSystemLog(ctx context.Context, arg ListSystemLogParams) ([]SystemLog, error) {
+	return q.read.ListSystemLog(ctx, arg)
 }
 
 // Reads post_tags, tags.

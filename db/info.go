@@ -52,6 +52,21 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "ChangeCriticalRecord", Command: "one", Kind: txn.LockQuery,
+		Reads:  []string{"critical_record_copies"},
+		Writes: []string{"critical_record_copies", "critical_records", "system_log"},
+		Locks: []txn.QueryLock{
+			{Table: "critical_records", Strength: "FOR KEY SHARE"},
+		},
+		Implied: []txn.QueryLock{
+			{Table: "critical_record_copies", Strength: "FOR KEY SHARE"},
+			{Table: "critical_records", Strength: "FOR KEY SHARE"},
+			{Table: "critical_records", Strength: "FOR NO KEY UPDATE"},
+			{Table: "system_log", Strength: "FOR KEY SHARE"},
+			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
 		Name: "ConfirmBooking", Command: "one", Kind: txn.WriteQuery,
 		Reads:  []string{"bookings", "seats"},
 		Writes: []string{"bookings", "seats"},
@@ -88,6 +103,20 @@ var QueryInfo = []txn.QueryInfo{
 		Name: "CreateAccount", Command: "one", Kind: txn.WriteQuery,
 		Writes: []string{"accounts"},
 		Implied: []txn.QueryLock{
+			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "CreateCriticalRecord", Command: "one", Kind: txn.LockQuery,
+		Reads:  []string{"critical_record_copies"},
+		Writes: []string{"critical_record_copies", "critical_records", "system_log"},
+		Locks: []txn.QueryLock{
+			{Table: "critical_records", Strength: "FOR KEY SHARE"},
+		},
+		Implied: []txn.QueryLock{
+			{Table: "critical_record_copies", Strength: "FOR KEY SHARE"},
+			{Table: "critical_records", Strength: "FOR KEY SHARE"},
+			{Table: "system_log", Strength: "FOR KEY SHARE"},
 			{Table: "users", Strength: "FOR KEY SHARE"},
 		},
 	},
@@ -241,6 +270,10 @@ var QueryInfo = []txn.QueryInfo{
 		Reads: []string{"bookings", "seats"},
 	},
 	{
+		Name: "GetCriticalRecord", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"critical_records"},
+	},
+	{
 		Name: "GetCustomerCounter", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"customer_counters"},
 	},
@@ -297,6 +330,10 @@ var QueryInfo = []txn.QueryInfo{
 		Reads: []string{"seats"},
 	},
 	{
+		Name: "ListCriticalRecordCopies", Command: "many", Kind: txn.ReadQuery,
+		Reads: []string{"critical_record_copies"},
+	},
+	{
 		Name: "ListEntries", Command: "many", Kind: txn.ReadQuery,
 		Reads: []string{"ledger_entries", "transfers"},
 	},
@@ -311,6 +348,10 @@ var QueryInfo = []txn.QueryInfo{
 	{
 		Name: "ListPostsOfAuthor", Command: "many", Kind: txn.ReadQuery,
 		Reads: []string{"posts"},
+	},
+	{
+		Name: "ListSystemLog", Command: "many", Kind: txn.ReadQuery,
+		Reads: []string{"system_log"},
 	},
 	{
 		Name: "ListTagsOfPost", Command: "many", Kind: txn.ReadQuery,
@@ -368,6 +409,20 @@ var QueryInfo = []txn.QueryInfo{
 		Name: "LockAccountsNowait", Command: "many", Kind: txn.LockQuery,
 		Locks: []txn.QueryLock{
 			{Table: "accounts", Strength: "FOR NO KEY UPDATE", Wait: "NOWAIT", Order: "id"},
+		},
+	},
+	{
+		Name: "LockCriticalRecordByKey", Command: "one", Kind: txn.LockQuery,
+		Reads: []string{"critical_record_copies"},
+		Locks: []txn.QueryLock{
+			{Table: "critical_records", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "LockCriticalRecordVersion", Command: "one", Kind: txn.LockQuery,
+		Reads: []string{"critical_record_copies"},
+		Locks: []txn.QueryLock{
+			{Table: "critical_records", Strength: "FOR KEY SHARE"},
 		},
 	},
 	{

@@ -33,6 +33,17 @@ type (
 	GetBookingRow        = sqlcgen.GetBookingRow
 )
 
+// Of the queries in critical_record.sql.
+type (
+	ChangeCriticalRecordParams      = sqlcgen.ChangeCriticalRecordParams
+	ChangeCriticalRecordRow         = sqlcgen.ChangeCriticalRecordRow
+	CreateCriticalRecordParams      = sqlcgen.CreateCriticalRecordParams
+	CreateCriticalRecordRow         = sqlcgen.CreateCriticalRecordRow
+	ListCriticalRecordCopiesParams  = sqlcgen.ListCriticalRecordCopiesParams
+	ListSystemLogParams             = sqlcgen.ListSystemLogParams
+	LockCriticalRecordVersionParams = sqlcgen.LockCriticalRecordVersionParams
+)
+
 // Of the queries in event.sql.
 type (
 	CreateEventParams = sqlcgen.CreateEventParams
@@ -51,86 +62,93 @@ type (
 
 // Shared by the queries.
 type (
-	Account           = sqlcgen.Account
-	AccountKind       = sqlcgen.AccountKind
-	AccountStatus     = sqlcgen.AccountStatus
-	ActivityLog       = sqlcgen.ActivityLog
-	AuthorCounter     = sqlcgen.AuthorCounter
-	Booking           = sqlcgen.Booking
-	BookingStatus     = sqlcgen.BookingStatus
-	CustomerCounter   = sqlcgen.CustomerCounter
-	Event             = sqlcgen.Event
-	FeaturedPost      = sqlcgen.FeaturedPost
-	Follow            = sqlcgen.Follow
-	FrontPage         = sqlcgen.FrontPage
-	LedgerEntry       = sqlcgen.LedgerEntry
-	Notification      = sqlcgen.Notification
-	NullAccountKind   = sqlcgen.NullAccountKind
-	NullAccountStatus = sqlcgen.NullAccountStatus
-	NullBookingStatus = sqlcgen.NullBookingStatus
-	NullOrderStatus   = sqlcgen.NullOrderStatus
-	NullPaymentMethod = sqlcgen.NullPaymentMethod
-	NullPaymentStatus = sqlcgen.NullPaymentStatus
-	NullPostStatus    = sqlcgen.NullPostStatus
-	NullSeatStatus    = sqlcgen.NullSeatStatus
-	NullTransferKind  = sqlcgen.NullTransferKind
-	Order             = sqlcgen.Order
-	OrderItem         = sqlcgen.OrderItem
-	OrderStatus       = sqlcgen.OrderStatus
-	Payment           = sqlcgen.Payment
-	PaymentMethod     = sqlcgen.PaymentMethod
-	PaymentStatus     = sqlcgen.PaymentStatus
-	Post              = sqlcgen.Post
-	PostStatus        = sqlcgen.PostStatus
-	PostTag           = sqlcgen.PostTag
-	Product           = sqlcgen.Product
-	Profile           = sqlcgen.Profile
-	Seat              = sqlcgen.Seat
-	SeatStatus        = sqlcgen.SeatStatus
-	Setting           = sqlcgen.Setting
-	Tag               = sqlcgen.Tag
-	Transfer          = sqlcgen.Transfer
-	TransferKind      = sqlcgen.TransferKind
-	User              = sqlcgen.User
-	WelcomeBonuse     = sqlcgen.WelcomeBonuse
+	Account             = sqlcgen.Account
+	AccountKind         = sqlcgen.AccountKind
+	AccountStatus       = sqlcgen.AccountStatus
+	ActivityLog         = sqlcgen.ActivityLog
+	AuthorCounter       = sqlcgen.AuthorCounter
+	Booking             = sqlcgen.Booking
+	BookingStatus       = sqlcgen.BookingStatus
+	CriticalRecord      = sqlcgen.CriticalRecord
+	CriticalRecordCopy  = sqlcgen.CriticalRecordCopy
+	CustomerCounter     = sqlcgen.CustomerCounter
+	Event               = sqlcgen.Event
+	FeaturedPost        = sqlcgen.FeaturedPost
+	Follow              = sqlcgen.Follow
+	FrontPage           = sqlcgen.FrontPage
+	LedgerEntry         = sqlcgen.LedgerEntry
+	Notification        = sqlcgen.Notification
+	NullAccountKind     = sqlcgen.NullAccountKind
+	NullAccountStatus   = sqlcgen.NullAccountStatus
+	NullBookingStatus   = sqlcgen.NullBookingStatus
+	NullOrderStatus     = sqlcgen.NullOrderStatus
+	NullPaymentMethod   = sqlcgen.NullPaymentMethod
+	NullPaymentStatus   = sqlcgen.NullPaymentStatus
+	NullPostStatus      = sqlcgen.NullPostStatus
+	NullSeatStatus      = sqlcgen.NullSeatStatus
+	NullSystemOperation = sqlcgen.NullSystemOperation
+	NullTransferKind    = sqlcgen.NullTransferKind
+	Order               = sqlcgen.Order
+	OrderItem           = sqlcgen.OrderItem
+	OrderStatus         = sqlcgen.OrderStatus
+	Payment             = sqlcgen.Payment
+	PaymentMethod       = sqlcgen.PaymentMethod
+	PaymentStatus       = sqlcgen.PaymentStatus
+	Post                = sqlcgen.Post
+	PostStatus          = sqlcgen.PostStatus
+	PostTag             = sqlcgen.PostTag
+	Product             = sqlcgen.Product
+	Profile             = sqlcgen.Profile
+	Seat                = sqlcgen.Seat
+	SeatStatus          = sqlcgen.SeatStatus
+	Setting             = sqlcgen.Setting
+	SystemLog           = sqlcgen.SystemLog
+	SystemOperation     = sqlcgen.SystemOperation
+	Tag                 = sqlcgen.Tag
+	Transfer            = sqlcgen.Transfer
+	TransferKind        = sqlcgen.TransferKind
+	User                = sqlcgen.User
+	WelcomeBonuse       = sqlcgen.WelcomeBonuse
 )
 
 // Values of the enumerations.
 const (
-	AccountKindCustomer       = sqlcgen.AccountKindCustomer
-	AccountKindSystem         = sqlcgen.AccountKindSystem
-	AccountStatusOpen         = sqlcgen.AccountStatusOpen
-	AccountStatusFrozen       = sqlcgen.AccountStatusFrozen
-	AccountStatusClosed       = sqlcgen.AccountStatusClosed
-	BookingStatusHeld         = sqlcgen.BookingStatusHeld
-	BookingStatusConfirmed    = sqlcgen.BookingStatusConfirmed
-	BookingStatusReleased     = sqlcgen.BookingStatusReleased
-	BookingStatusExpired      = sqlcgen.BookingStatusExpired
-	BookingStatusCancelled    = sqlcgen.BookingStatusCancelled
-	OrderStatusPending        = sqlcgen.OrderStatusPending
-	OrderStatusConfirmed      = sqlcgen.OrderStatusConfirmed
-	OrderStatusPaid           = sqlcgen.OrderStatusPaid
-	OrderStatusShipped        = sqlcgen.OrderStatusShipped
-	OrderStatusCancelled      = sqlcgen.OrderStatusCancelled
-	OrderStatusRefunded       = sqlcgen.OrderStatusRefunded
-	PaymentMethodCard         = sqlcgen.PaymentMethodCard
-	PaymentMethodBankTransfer = sqlcgen.PaymentMethodBankTransfer
-	PaymentMethodWallet       = sqlcgen.PaymentMethodWallet
-	PaymentStatusPending      = sqlcgen.PaymentStatusPending
-	PaymentStatusCompleted    = sqlcgen.PaymentStatusCompleted
-	PaymentStatusFailed       = sqlcgen.PaymentStatusFailed
-	PaymentStatusCancelled    = sqlcgen.PaymentStatusCancelled
-	PaymentStatusRefunding    = sqlcgen.PaymentStatusRefunding
-	PaymentStatusRefunded     = sqlcgen.PaymentStatusRefunded
-	PostStatusDraft           = sqlcgen.PostStatusDraft
-	PostStatusPublished       = sqlcgen.PostStatusPublished
-	SeatStatusFree            = sqlcgen.SeatStatusFree
-	SeatStatusHeld            = sqlcgen.SeatStatusHeld
-	SeatStatusBooked          = sqlcgen.SeatStatusBooked
-	TransferKindTransfer      = sqlcgen.TransferKindTransfer
-	TransferKindDeposit       = sqlcgen.TransferKindDeposit
-	TransferKindWithdrawal    = sqlcgen.TransferKindWithdrawal
-	TransferKindWelcomeBonus  = sqlcgen.TransferKindWelcomeBonus
+	AccountKindCustomer                  = sqlcgen.AccountKindCustomer
+	AccountKindSystem                    = sqlcgen.AccountKindSystem
+	AccountStatusOpen                    = sqlcgen.AccountStatusOpen
+	AccountStatusFrozen                  = sqlcgen.AccountStatusFrozen
+	AccountStatusClosed                  = sqlcgen.AccountStatusClosed
+	BookingStatusHeld                    = sqlcgen.BookingStatusHeld
+	BookingStatusConfirmed               = sqlcgen.BookingStatusConfirmed
+	BookingStatusReleased                = sqlcgen.BookingStatusReleased
+	BookingStatusExpired                 = sqlcgen.BookingStatusExpired
+	BookingStatusCancelled               = sqlcgen.BookingStatusCancelled
+	OrderStatusPending                   = sqlcgen.OrderStatusPending
+	OrderStatusConfirmed                 = sqlcgen.OrderStatusConfirmed
+	OrderStatusPaid                      = sqlcgen.OrderStatusPaid
+	OrderStatusShipped                   = sqlcgen.OrderStatusShipped
+	OrderStatusCancelled                 = sqlcgen.OrderStatusCancelled
+	OrderStatusRefunded                  = sqlcgen.OrderStatusRefunded
+	PaymentMethodCard                    = sqlcgen.PaymentMethodCard
+	PaymentMethodBankTransfer            = sqlcgen.PaymentMethodBankTransfer
+	PaymentMethodWallet                  = sqlcgen.PaymentMethodWallet
+	PaymentStatusPending                 = sqlcgen.PaymentStatusPending
+	PaymentStatusCompleted               = sqlcgen.PaymentStatusCompleted
+	PaymentStatusFailed                  = sqlcgen.PaymentStatusFailed
+	PaymentStatusCancelled               = sqlcgen.PaymentStatusCancelled
+	PaymentStatusRefunding               = sqlcgen.PaymentStatusRefunding
+	PaymentStatusRefunded                = sqlcgen.PaymentStatusRefunded
+	PostStatusDraft                      = sqlcgen.PostStatusDraft
+	PostStatusPublished                  = sqlcgen.PostStatusPublished
+	SeatStatusFree                       = sqlcgen.SeatStatusFree
+	SeatStatusHeld                       = sqlcgen.SeatStatusHeld
+	SeatStatusBooked                     = sqlcgen.SeatStatusBooked
+	SystemOperationCriticalRecordCreated = sqlcgen.SystemOperationCriticalRecordCreated
+	SystemOperationCriticalRecordChanged = sqlcgen.SystemOperationCriticalRecordChanged
+	TransferKindTransfer                 = sqlcgen.TransferKindTransfer
+	TransferKindDeposit                  = sqlcgen.TransferKindDeposit
+	TransferKindWithdrawal               = sqlcgen.TransferKindWithdrawal
+	TransferKindWelcomeBonus             = sqlcgen.TransferKindWelcomeBonus
 )
 
 // AllAccountKindValues is sqlc's function of that name.
@@ -156,6 +174,9 @@ func AllPostStatusValues() []PostStatus { return sqlcgen.AllPostStatusValues() }
 
 // AllSeatStatusValues is sqlc's function of that name.
 func AllSeatStatusValues() []SeatStatus { return sqlcgen.AllSeatStatusValues() }
+
+// AllSystemOperationValues is sqlc's function of that name.
+func AllSystemOperationValues() []SystemOperation { return sqlcgen.AllSystemOperationValues() }
 
 // AllTransferKindValues is sqlc's function of that name.
 func AllTransferKindValues() []TransferKind { return sqlcgen.AllTransferKindValues() }

@@ -59,6 +59,9 @@ type ReadQuerier interface {
 	// Reads bookings, seats.
 	GetBooking(ctx context.Context, arg GetBookingParams) (GetBookingRow, error)
 
+	// Reads critical_records.
+	GetCriticalRecord(ctx context.Context, id int64) (CriticalRecord, error)
+
 	// GetCustomerCounter finds no row for a user who has never ordered.
 	//
 	// Reads customer_counters.
@@ -121,6 +124,12 @@ type ReadQuerier interface {
 	// Reads seats.
 	ListAvailableSeats(ctx context.Context, arg ListAvailableSeatsParams) ([]ListAvailableSeatsRow, error)
 
+	// ListCriticalRecordCopies returns a page of a record's versions, oldest first, above a version
+	// that an earlier page ended with.
+	//
+	// Reads critical_record_copies.
+	ListCriticalRecordCopies(ctx context.Context, arg ListCriticalRecordCopiesParams) ([]CriticalRecordCopy, error)
+
 	// ListEntries returns a page of an account's ledger, newest first, below an id that an
 	// earlier page ended with.
 	//
@@ -141,6 +150,12 @@ type ReadQuerier interface {
 	//
 	// Reads posts.
 	ListPostsOfAuthor(ctx context.Context, arg ListPostsOfAuthorParams) ([]ListPostsOfAuthorRow, error)
+
+	// ListSystemLog returns what was done to a record, oldest first, above a version that an
+	// earlier page ended with.
+	//
+	// Reads system_log.
+	ListSystemLog(ctx context.Context, arg ListSystemLogParams) ([]SystemLog, error)
 
 	// Reads post_tags, tags.
 	ListTagsOfPost(ctx context.Context, postID int64) ([]Tag, error)
@@ -411,6 +426,25 @@ type LockQuerier interface {
 	// Writes bookings, seats. Locks seats FOR NO KEY UPDATE SKIP LOCKED, ordered by s.id. Reads bookings, events.
 	BookAnySeat(ctx context.Context, arg BookAnySeatParams) (BookAnySeatRow, error)
 
+	// ChangeCriticalRecord writes the next version of a record, its copy and the entry in the
+	// system log. If the record has another version by now, nothing is written, and the row is that
+	// of the next version, with replayed set; no row if there is none, or it is newer than the
+	// snapshot. The lock is that of CreateCriticalRecord.
+	//
+	// Writes critical_record_copies, critical_records, system_log. Locks critical_records FOR KEY SHARE. Reads critical_record_copies.
+	ChangeCriticalRecord(ctx context.Context, arg ChangeCriticalRecordParams) (ChangeCriticalRecordRow, error)
+
+	// CreateCriticalRecord writes a record, the copy of its first version and the entry in the
+	// system log. If a record with this key exists, nothing is written, and the row is that of its
+	// first version, with replayed set; no row if it is newer than the snapshot.
+	//
+	// The lock on the record that was found is for COMMIT, which waits for the disk only in a
+	// transaction that has left something in the server's log: what it then waits for is all that
+	// was committed before.
+	//
+	// Writes critical_record_copies, critical_records, system_log. Locks critical_records FOR KEY SHARE. Reads critical_record_copies.
+	CreateCriticalRecord(ctx context.Context, arg CreateCriticalRecordParams) (CreateCriticalRecordRow, error)
+
 	// LockAccount locks an account in order to change its balance or status. Others may go on
 	// reading it, and inserting rows that refer to it.
 	//
@@ -470,6 +504,18 @@ type LockQuerier interface {
 	//
 	// Locks accounts FOR NO KEY UPDATE NOWAIT, ordered by id.
 	LockAccountsNowait(ctx context.Context, ids []int64) ([]Account, error)
+
+	// LockCriticalRecordByKey finds the version that a request with this key wrote. The lock is that
+	// of CreateCriticalRecord.
+	//
+	// Locks critical_records FOR KEY SHARE. Reads critical_record_copies.
+	LockCriticalRecordByKey(ctx context.Context, requestKey string) (CriticalRecordCopy, error)
+
+	// LockCriticalRecordVersion finds a version of a record. The lock is that of
+	// CreateCriticalRecord.
+	//
+	// Locks critical_records FOR KEY SHARE. Reads critical_record_copies.
+	LockCriticalRecordVersion(ctx context.Context, arg LockCriticalRecordVersionParams) (CriticalRecordCopy, error)
 
 	// LockNextAccounts locks up to max_rows open accounts of customers above an id, and passes
 	// over those that others hold: for workers that share a task over all accounts. Who must

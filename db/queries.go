@@ -72,6 +72,16 @@ func (q *Queries) BookSeat(ctx context.Context, arg BookSeatParams) (BookSeatRow
 	return q.q.BookSeat(ctx, arg)
 }
 
+// ChangeCriticalRecord writes the next version of a record, its copy and the entry in the
+// system log. If the record has another version by now, nothing is written, and the row is that
+// of the next version, with replayed set; no row if there is none, or it is newer than the
+// snapshot. The lock is that of CreateCriticalRecord.
+//
+// Writes critical_record_copies, critical_records, system_log. Locks critical_records FOR KEY SHARE. Reads critical_record_copies.
+func (q *Queries) ChangeCriticalRecord(ctx context.Context, arg ChangeCriticalRecordParams) (ChangeCriticalRecordRow, error) {
+	return q.q.ChangeCriticalRecord(ctx, arg)
+}
+
 // ConfirmBooking makes a booking of a hold that has not ended, by the clock. The row says what
 // the booking was before, and whether it was confirmed now. The caller has locked the seat by
 // the statement before (LockSeatOfBooking).
@@ -109,6 +119,19 @@ func (q *Queries) CountPublishedPost(ctx context.Context, userID int64) (AuthorC
 // Writes accounts.
 func (q *Queries) CreateAccount(ctx context.Context, userID int64) (Account, error) {
 	return q.q.CreateAccount(ctx, userID)
+}
+
+// CreateCriticalRecord writes a record, the copy of its first version and the entry in the
+// system log. If a record with this key exists, nothing is written, and the row is that of its
+// first version, with replayed set; no row if it is newer than the snapshot.
+//
+// The lock on the record that was found is for COMMIT, which waits for the disk only in a
+// transaction that has left something in the server's log: what it then waits for is all that
+// was committed before.
+//
+// Writes critical_record_copies, critical_records, system_log. Locks critical_records FOR KEY SHARE. Reads critical_record_copies.
+func (q *Queries) CreateCriticalRecord(ctx context.Context, arg CreateCriticalRecordParams) (CreateCriticalRecordRow, error) {
+	return q.q.CreateCriticalRecord(ctx, arg)
 }
 
 // CreateEvent makes an event with its seats, in the order of the labels. It fails with
@@ -294,6 +317,11 @@ func (q *Queries) GetBooking(ctx context.Context, arg GetBookingParams) (GetBook
 	return q.q.GetBooking(ctx, arg)
 }
 
+// Reads critical_records.
+func (q *Queries) GetCriticalRecord(ctx context.Context, id int64) (CriticalRecord, error) {
+	return q.q.GetCriticalRecord(ctx, id)
+}
+
 // GetCustomerCounter finds no row for a user who has never ordered.
 //
 // Reads customer_counters.
@@ -384,6 +412,14 @@ func (q *Queries) ListAvailableSeats(ctx context.Context, arg ListAvailableSeats
 	return q.q.ListAvailableSeats(ctx, arg)
 }
 
+// ListCriticalRecordCopies returns a page of a record's versions, oldest first, above a version
+// that an earlier page ended with.
+//
+// Reads critical_record_copies.
+func (q *Queries) ListCriticalRecordCopies(ctx context.Context, arg ListCriticalRecordCopiesParams) ([]CriticalRecordCopy, error) {
+	return q.q.ListCriticalRecordCopies(ctx, arg)
+}
+
 // ListEntries returns a page of an account's ledger, newest first, below an id that an
 // earlier page ended with.
 //
@@ -411,6 +447,14 @@ func (q *Queries) ListOrderItems(ctx context.Context, orderID int64) ([]OrderIte
 // Reads posts.
 func (q *Queries) ListPostsOfAuthor(ctx context.Context, arg ListPostsOfAuthorParams) ([]ListPostsOfAuthorRow, error) {
 	return q.q.ListPostsOfAuthor(ctx, arg)
+}
+
+// ListSystemLog returns what was done to a record, oldest first, above a version that an
+// earlier page ended with.
+//
+// Reads system_log.
+func (q *Queries) ListSystemLog(ctx context.Context, arg ListSystemLogParams) ([]SystemLog, error) {
+	return q.q.ListSystemLog(ctx, arg)
 }
 
 // Reads post_tags, tags.
@@ -494,6 +538,22 @@ func (q *Queries) LockAccountsForShare(ctx context.Context, ids []int64) ([]Acco
 // Locks accounts FOR NO KEY UPDATE NOWAIT, ordered by id.
 func (q *Queries) LockAccountsNowait(ctx context.Context, ids []int64) ([]Account, error) {
 	return q.q.LockAccountsNowait(ctx, ids)
+}
+
+// LockCriticalRecordByKey finds the version that a request with this key wrote. The lock is that
+// of CreateCriticalRecord.
+//
+// Locks critical_records FOR KEY SHARE. Reads critical_record_copies.
+func (q *Queries) LockCriticalRecordByKey(ctx context.Context, requestKey string) (CriticalRecordCopy, error) {
+	return q.q.LockCriticalRecordByKey(ctx, requestKey)
+}
+
+// LockCriticalRecordVersion finds a version of a record. The lock is that of
+// CreateCriticalRecord.
+//
+// Locks critical_records FOR KEY SHARE. Reads critical_record_copies.
+func (q *Queries) LockCriticalRecordVersion(ctx context.Context, arg LockCriticalRecordVersionParams) (CriticalRecordCopy, error) {
+	return q.q.LockCriticalRecordVersion(ctx, arg)
 }
 
 // LockNextAccounts locks up to max_rows open accounts of customers above an id, and passes

@@ -82,6 +82,18 @@ func (q *QueuedQueries) BookSeat(arg BookSeatParams) *txn.Pending[BookSeatRow] {
 	})
 }
 
+// ChangeCriticalRecord writes the next version of a record, its copy and the entry in the
+// system log. If the record has another version by now, nothing is written, and the row is that
+// of the next version, with replayed set; no row if there is none, or it is newer than the
+// snapshot. The lock is that of CreateCriticalRecord.
+//
+// Writes critical_record_copies, critical_records, system_log. Locks critical_records FOR KEY SHARE. Reads critical_record_copies.
+func (q *QueuedQueries) ChangeCriticalRecord(arg ChangeCriticalRecordParams) *txn.Pending[ChangeCriticalRecordRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (ChangeCriticalRecordRow, error) {
+		return sqlcgen.New(d).ChangeCriticalRecord(context.Background(), arg)
+	})
+}
+
 // ConfirmBooking makes a booking of a hold that has not ended, by the clock. The row says what
 // the booking was before, and whether it was confirmed now. The caller has locked the seat by
 // the statement before (LockSeatOfBooking).
@@ -128,6 +140,21 @@ func (q *QueuedQueries) CountPublishedPost(userID int64) *txn.Pending[AuthorCoun
 func (q *QueuedQueries) CreateAccount(userID int64) *txn.Pending[Account] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Account, error) {
 		return sqlcgen.New(d).CreateAccount(context.Background(), userID)
+	})
+}
+
+// CreateCriticalRecord writes a record, the copy of its first version and the entry in the
+// system log. If a record with this key exists, nothing is written, and the row is that of its
+// first version, with replayed set; no row if it is newer than the snapshot.
+//
+// The lock on the record that was found is for COMMIT, which waits for the disk only in a
+// transaction that has left something in the server's log: what it then waits for is all that
+// was committed before.
+//
+// Writes critical_record_copies, critical_records, system_log. Locks critical_records FOR KEY SHARE. Reads critical_record_copies.
+func (q *QueuedQueries) CreateCriticalRecord(arg CreateCriticalRecordParams) *txn.Pending[CreateCriticalRecordRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (CreateCriticalRecordRow, error) {
+		return sqlcgen.New(d).CreateCriticalRecord(context.Background(), arg)
 	})
 }
 
@@ -364,6 +391,13 @@ func (q *QueuedQueries) GetBooking(arg GetBookingParams) *txn.Pending[GetBooking
 	})
 }
 
+// Reads critical_records.
+func (q *QueuedQueries) GetCriticalRecord(id int64) *txn.Pending[CriticalRecord] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (CriticalRecord, error) {
+		return sqlcgen.New(d).GetCriticalRecord(context.Background(), id)
+	})
+}
+
 // GetCustomerCounter finds no row for a user who has never ordered.
 //
 // Reads customer_counters.
@@ -482,6 +516,16 @@ func (q *QueuedQueries) ListAvailableSeats(arg ListAvailableSeatsParams) *txn.Pe
 	})
 }
 
+// ListCriticalRecordCopies returns a page of a record's versions, oldest first, above a version
+// that an earlier page ended with.
+//
+// Reads critical_record_copies.
+func (q *QueuedQueries) ListCriticalRecordCopies(arg ListCriticalRecordCopiesParams) *txn.Pending[[]CriticalRecordCopy] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]CriticalRecordCopy, error) {
+		return sqlcgen.New(d).ListCriticalRecordCopies(context.Background(), arg)
+	})
+}
+
 // ListEntries returns a page of an account's ledger, newest first, below an id that an
 // earlier page ended with.
 //
@@ -516,6 +560,16 @@ func (q *QueuedQueries) ListOrderItems(orderID int64) *txn.Pending[[]OrderItem] 
 func (q *QueuedQueries) ListPostsOfAuthor(arg ListPostsOfAuthorParams) *txn.Pending[[]ListPostsOfAuthorRow] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]ListPostsOfAuthorRow, error) {
 		return sqlcgen.New(d).ListPostsOfAuthor(context.Background(), arg)
+	})
+}
+
+// ListSystemLog returns what was done to a record, oldest first, above a version that an
+// earlier page ended with.
+//
+// Reads system_log.
+func (q *QueuedQueries) ListSystemLog(arg ListSystemLogParams) *txn.Pending[[]SystemLog] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]SystemLog, error) {
+		return sqlcgen.New(d).ListSystemLog(context.Background(), arg)
 	})
 }
 
@@ -619,6 +673,26 @@ func (q *QueuedQueries) LockAccountsForShare(ids []int64) *txn.Pending[[]Account
 func (q *QueuedQueries) LockAccountsNowait(ids []int64) *txn.Pending[[]Account] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Account, error) {
 		return sqlcgen.New(d).LockAccountsNowait(context.Background(), ids)
+	})
+}
+
+// LockCriticalRecordByKey finds the version that a request with this key wrote. The lock is that
+// of CreateCriticalRecord.
+//
+// Locks critical_records FOR KEY SHARE. Reads critical_record_copies.
+func (q *QueuedQueries) LockCriticalRecordByKey(requestKey string) *txn.Pending[CriticalRecordCopy] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (CriticalRecordCopy, error) {
+		return sqlcgen.New(d).LockCriticalRecordByKey(context.Background(), requestKey)
+	})
+}
+
+// LockCriticalRecordVersion finds a version of a record. The lock is that of
+// CreateCriticalRecord.
+//
+// Locks critical_records FOR KEY SHARE. Reads critical_record_copies.
+func (q *QueuedQueries) LockCriticalRecordVersion(arg LockCriticalRecordVersionParams) *txn.Pending[CriticalRecordCopy] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (CriticalRecordCopy, error) {
+		return sqlcgen.New(d).LockCriticalRecordVersion(context.Background(), arg)
 	})
 }
 
@@ -1005,6 +1079,13 @@ func (q *QueuedReadQueries) GetBooking(arg GetBookingParams) *txn.Pending[GetBoo
 	})
 }
 
+// Reads critical_records.
+func (q *QueuedReadQueries) GetCriticalRecord(id int64) *txn.Pending[CriticalRecord] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (CriticalRecord, error) {
+		return sqlcgen.New(d).GetCriticalRecord(context.Background(), id)
+	})
+}
+
 // GetCustomerCounter finds no row for a user who has never ordered.
 //
 // Reads customer_counters.
@@ -1123,6 +1204,16 @@ func (q *QueuedReadQueries) ListAvailableSeats(arg ListAvailableSeatsParams) *tx
 	})
 }
 
+// ListCriticalRecordCopies returns a page of a record's versions, oldest first, above a version
+// that an earlier page ended with.
+//
+// Reads critical_record_copies.
+func (q *QueuedReadQueries) ListCriticalRecordCopies(arg ListCriticalRecordCopiesParams) *txn.Pending[[]CriticalRecordCopy] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]CriticalRecordCopy, error) {
+		return sqlcgen.New(d).ListCriticalRecordCopies(context.Background(), arg)
+	})
+}
+
 // ListEntries returns a page of an account's ledger, newest first, below an id that an
 // earlier page ended with.
 //
@@ -1157,6 +1248,16 @@ func (q *QueuedReadQueries) ListOrderItems(orderID int64) *txn.Pending[[]OrderIt
 func (q *QueuedReadQueries) ListPostsOfAuthor(arg ListPostsOfAuthorParams) *txn.Pending[[]ListPostsOfAuthorRow] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]ListPostsOfAuthorRow, error) {
 		return sqlcgen.New(d).ListPostsOfAuthor(context.Background(), arg)
+	})
+}
+
+// ListSystemLog returns what was done to a record, oldest first, above a version that an
+// earlier page ended with.
+//
+// Reads system_log.
+func (q *QueuedReadQueries) ListSystemLog(arg ListSystemLogParams) *txn.Pending[[]SystemLog] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]SystemLog, error) {
+		return sqlcgen.New(d).ListSystemLog(context.Background(), arg)
 	})
 }
 

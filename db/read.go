@@ -93,6 +93,11 @@ func (q *ReadQueries) GetBooking(ctx context.Context, arg GetBookingParams) (Get
 	return q.q.GetBooking(ctx, arg)
 }
 
+// Reads critical_records.
+func (q *ReadQueries) GetCriticalRecord(ctx context.Context, id int64) (CriticalRecord, error) {
+	return q.q.GetCriticalRecord(ctx, id)
+}
+
 // GetCustomerCounter finds no row for a user who has never ordered.
 //
 // Reads customer_counters.
@@ -183,6 +188,14 @@ func (q *ReadQueries) ListAvailableSeats(ctx context.Context, arg ListAvailableS
 	return q.q.ListAvailableSeats(ctx, arg)
 }
 
+// ListCriticalRecordCopies returns a page of a record's versions, oldest first, above a version
+// that an earlier page ended with.
+//
+// Reads critical_record_copies.
+func (q *ReadQueries) ListCriticalRecordCopies(ctx context.Context, arg ListCriticalRecordCopiesParams) ([]CriticalRecordCopy, error) {
+	return q.q.ListCriticalRecordCopies(ctx, arg)
+}
+
 // ListEntries returns a page of an account's ledger, newest first, below an id that an
 // earlier page ended with.
 //
@@ -210,6 +223,14 @@ func (q *ReadQueries) ListOrderItems(ctx context.Context, orderID int64) ([]Orde
 // Reads posts.
 func (q *ReadQueries) ListPostsOfAuthor(ctx context.Context, arg ListPostsOfAuthorParams) ([]ListPostsOfAuthorRow, error) {
 	return q.q.ListPostsOfAuthor(ctx, arg)
+}
+
+// ListSystemLog returns what was done to a record, oldest first, above a version that an
+// earlier page ended with.
+//
+// Reads system_log.
+func (q *ReadQueries) ListSystemLog(ctx context.Context, arg ListSystemLogParams) ([]SystemLog, error) {
+	return q.q.ListSystemLog(ctx, arg)
 }
 
 // Reads post_tags, tags.

@@ -30,6 +30,7 @@ var refusals = slices.Concat(
 	postRefusals,
 	orderRefusals,
 	bookingRefusals,
+	criticalRecordRefusals,
 )
 
 // The rows of testschema.NewDatabaseWithRows: users 1 and 2, system accounts 1 and 2,
@@ -159,10 +160,12 @@ func TestRefusals(t *testing.T) {
 
 // unreachable are the constraints that another one always comes before.
 var unreachable = map[string]string{
-	"accounts_id_kind_key":              "id alone is unique; the pair is what foreign keys refer to",
-	"posts_id_author_id_key":            "id alone is unique; the pair is what a foreign key refers to",
-	"seats_id_event_id_key":             "id alone is unique; the pair is what foreign keys refer to",
-	"orders_id_user_id_total_minor_key": "id alone is unique; all three are what foreign keys refer to",
+	"accounts_id_kind_key":                "id alone is unique; the pair is what foreign keys refer to",
+	"posts_id_author_id_key":              "id alone is unique; the pair is what a foreign key refers to",
+	"seats_id_event_id_key":               "id alone is unique; the pair is what foreign keys refer to",
+	"orders_id_user_id_total_minor_key":   "id alone is unique; all three are what foreign keys refer to",
+	"critical_record_copies_checksum_key": "record_id and version alone are unique; the checksum is for foreign keys",
+	"critical_record_copies_seal_key":     "record_id and version alone are unique; the seal is for foreign keys",
 }
 
 // Whoever adds a constraint adds a row to refusals.

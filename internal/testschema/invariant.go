@@ -11,6 +11,7 @@ var Invariants = slices.Concat(
 	PostInvariants,
 	OrderInvariants,
 	BookingInvariants,
+	CriticalRecordInvariants,
 )
 
 // AccountInvariants are those of the books. Most of it is held by constraints as well; what is

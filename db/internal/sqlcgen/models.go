@@ -520,6 +520,64 @@ func AllSeatStatusValues() []SeatStatus {
 	}
 }
 
+type SystemOperation string
+
+const (
+	SystemOperationCriticalRecordCreated SystemOperation = "critical_record_created"
+	SystemOperationCriticalRecordChanged SystemOperation = "critical_record_changed"
+)
+
+func (e *SystemOperation) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = SystemOperation(s)
+	case string:
+		*e = SystemOperation(s)
+	default:
+		return fmt.Errorf("unsupported scan type for SystemOperation: %T", src)
+	}
+	return nil
+}
+
+type NullSystemOperation struct {
+	SystemOperation SystemOperation
+	Valid           bool // Valid is true if SystemOperation is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullSystemOperation) Scan(value interface{}) error {
+	if value == nil {
+		ns.SystemOperation, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.SystemOperation.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullSystemOperation) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.SystemOperation), nil
+}
+
+func (e SystemOperation) Valid() bool {
+	switch e {
+	case SystemOperationCriticalRecordCreated,
+		SystemOperationCriticalRecordChanged:
+		return true
+	}
+	return false
+}
+
+func AllSystemOperationValues() []SystemOperation {
+	return []SystemOperation{
+		SystemOperationCriticalRecordCreated,
+		SystemOperationCriticalRecordChanged,
+	}
+}
+
 type TransferKind string
 
 const (
@@ -638,6 +696,40 @@ type Booking struct {
 	IdempotencyKey *string
 	// By the clock, not the transaction's beginning: a hold counts from when it was made.
 	CreatedAt time.Time
+}
+
+// Data that must not be lost or altered unnoticed, as it is now. Each version is kept in critical_record_copies, and logged in system_log.
+type CriticalRecord struct {
+	ID int64
+	// Chosen by whoever asked: the same request sent again finds this row and makes no other.
+	RequestKey string
+	// Who wrote the version that the row holds.
+	UserID int64
+	// Grows by one with every change, for optimistic updates.
+	Version int64
+	// The bytes as they were given.
+	Data []byte
+	// SHA-256 of the data, computed by the program that wrote it.
+	Checksum  []byte
+	CreatedAt time.Time
+	ChangedAt time.Time
+}
+
+// Each version that a critical record ever had. Rows are never changed. It is a history, and no backup: it is lost with the database.
+type CriticalRecordCopy struct {
+	RecordID int64
+	Version  int64
+	// Who wrote the version.
+	UserID   int64
+	Data     []byte
+	Checksum []byte
+	// The seal of the version before; null for the first.
+	Previous []byte
+	// SHA-256 over the seal of the version before and this version's row: whoever altered one unnoticed would have to alter all that follow. A seal kept elsewhere shows even that.
+	Seal []byte
+	// Derived from version; makes the foreign key demand the version before.
+	PreviousVersion *int64
+	CreatedAt       time.Time
 }
 
 // How much a user did here, so that nobody has to count: a row a user, from the first order on.
@@ -823,6 +915,17 @@ type Setting struct {
 	// A name of the IANA time zone database.
 	TimeZone   string
 	Newsletter bool
+}
+
+// What was done to critical records, and by whom. Rows are never changed.
+type SystemLog struct {
+	ID        int64
+	Operation SystemOperation
+	RecordID  int64
+	// The version that the operation made.
+	Version   int64
+	UserID    int64
+	CreatedAt time.Time
 }
 
 // What posts are about. Tags are added and never changed or removed.
