@@ -105,6 +105,15 @@ func (q *AutocommitQueries) CreateAccount(ctx context.Context, userID int64) (Ac
 	return q.write.CreateAccount(ctx, userID)
 }
 
+// CreateCertificate certifies what an account holds, with the newest entry of its ledger. The
+// caller holds a lock on the account, FOR SHARE or stronger, and has looked at it under the
+// lock. No row, and nothing was done: a certificate with this key exists.
+//
+// Writes balance_certificates. Reads accounts, ledger_entries.
+func (q *AutocommitQueries) CreateCertificate(ctx context.Context, arg CreateCertificateParams) (BalanceCertificate, error) {
+	return q.write.CreateCertificate(ctx, arg)
+}
+
 // CreateEvent makes an event with its seats, in the order of the labels. It fails with
 // events_code_key if there is an event of the code.
 //
@@ -215,6 +224,13 @@ func (q *AutocommitQueries) FeaturePost(ctx context.Context, arg FeaturePostPara
 	return q.write.FeaturePost(ctx, arg)
 }
 
+// FindCertificateByKey finds the certificate that a request with this key got.
+//
+// Reads balance_certificates.
+func (q *AutocommitQueries) FindCertificateByKey(ctx context.Context, idempotencyKey string) (BalanceCertificate, error) {
+	return q.read.FindCertificateByKey(ctx, idempotencyKey)
+}
+
 // Reads events.
 func (q *AutocommitQueries) FindEventByCode(ctx context.Context, code string) (Event, error) {
 	return q.read.FindEventByCode(ctx, code)
@@ -310,6 +326,14 @@ func (q *AutocommitQueries) GetDocument(ctx context.Context, id int64) (GetDocum
 // Reads events.
 func (q *AutocommitQueries) GetEvent(ctx context.Context, id int64) (Event, error) {
 	return q.read.GetEvent(ctx, id)
+}
+
+// GetIsolation returns the isolation level of the transaction, as SHOW does: for functions
+// that join one which their callers began.
+//
+// Reads no table.
+func (q *AutocommitQueries) GetIsolation(ctx context.Context) (string, error) {
+	return q.read.GetIsolation(ctx)
 }
 
 // GetOrder reads an order as it was last committed. To decide by what it says, lock it.

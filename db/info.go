@@ -107,6 +107,14 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "CreateCertificate", Command: "one", Kind: txn.WriteQuery,
+		Reads:  []string{"accounts", "ledger_entries"},
+		Writes: []string{"balance_certificates"},
+		Implied: []txn.QueryLock{
+			{Table: "accounts", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
 		Name: "CreateCriticalRecord", Command: "one", Kind: txn.LockQuery,
 		Reads:  []string{"critical_record_copies"},
 		Writes: []string{"critical_record_copies", "critical_records", "system_log"},
@@ -226,6 +234,10 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "FindCertificateByKey", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"balance_certificates"},
+	},
+	{
 		Name: "FindEventByCode", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"events"},
 	},
@@ -284,6 +296,9 @@ var QueryInfo = []txn.QueryInfo{
 	{
 		Name: "GetEvent", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"events"},
+	},
+	{
+		Name: "GetIsolation", Command: "one", Kind: txn.ReadQuery,
 	},
 	{
 		Name: "GetOrder", Command: "one", Kind: txn.ReadQuery,

@@ -19,6 +19,11 @@ type (
 	ListActivityParams = sqlcgen.ListActivityParams
 )
 
+// Of the queries in balance_certificate.sql.
+type (
+	CreateCertificateParams = sqlcgen.CreateCertificateParams
+)
+
 // Of the queries in booking.sql.
 type (
 	BookAnySeatParams    = sqlcgen.BookAnySeatParams
@@ -67,6 +72,7 @@ type (
 	AccountStatus       = sqlcgen.AccountStatus
 	ActivityLog         = sqlcgen.ActivityLog
 	AuthorCounter       = sqlcgen.AuthorCounter
+	BalanceCertificate  = sqlcgen.BalanceCertificate
 	Booking             = sqlcgen.Booking
 	BookingStatus       = sqlcgen.BookingStatus
 	CriticalRecord      = sqlcgen.CriticalRecord

@@ -8,6 +8,11 @@ import (
 
 // ReadQuerier has the queries that only read.
 type ReadQuerier interface {
+	// FindCertificateByKey finds the certificate that a request with this key got.
+	//
+	// Reads balance_certificates.
+	FindCertificateByKey(ctx context.Context, idempotencyKey string) (BalanceCertificate, error)
+
 	// Reads events.
 	FindEventByCode(ctx context.Context, code string) (Event, error)
 
@@ -74,6 +79,12 @@ type ReadQuerier interface {
 
 	// Reads events.
 	GetEvent(ctx context.Context, id int64) (Event, error)
+
+	// GetIsolation returns the isolation level of the transaction, as SHOW does: for functions
+	// that join one which their callers began.
+	//
+	// Reads no table.
+	GetIsolation(ctx context.Context) (string, error)
 
 	// GetOrder reads an order as it was last committed. To decide by what it says, lock it.
 	//
@@ -229,6 +240,13 @@ type WriteQuerier interface {
 	//
 	// Writes accounts.
 	CreateAccount(ctx context.Context, userID int64) (Account, error)
+
+	// CreateCertificate certifies what an account holds, with the newest entry of its ledger. The
+	// caller holds a lock on the account, FOR SHARE or stronger, and has looked at it under the
+	// lock. No row, and nothing was done: a certificate with this key exists.
+	//
+	// Writes balance_certificates. Reads accounts, ledger_entries.
+	CreateCertificate(ctx context.Context, arg CreateCertificateParams) (BalanceCertificate, error)
 
 	// CreateEvent makes an event with its seats, in the order of the labels. It fails with
 	// events_code_key if there is an event of the code.

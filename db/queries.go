@@ -121,6 +121,15 @@ func (q *Queries) CreateAccount(ctx context.Context, userID int64) (Account, err
 	return q.q.CreateAccount(ctx, userID)
 }
 
+// CreateCertificate certifies what an account holds, with the newest entry of its ledger. The
+// caller holds a lock on the account, FOR SHARE or stronger, and has looked at it under the
+// lock. No row, and nothing was done: a certificate with this key exists.
+//
+// Writes balance_certificates. Reads accounts, ledger_entries.
+func (q *Queries) CreateCertificate(ctx context.Context, arg CreateCertificateParams) (BalanceCertificate, error) {
+	return q.q.CreateCertificate(ctx, arg)
+}
+
 // CreateCriticalRecord writes a record, the copy of its first version and the entry in the
 // system log. If a record with this key exists, nothing is written, and the row is that of its
 // first version, with replayed set; no row if it is newer than the snapshot.
@@ -244,6 +253,13 @@ func (q *Queries) FeaturePost(ctx context.Context, arg FeaturePostParams) (int16
 	return q.q.FeaturePost(ctx, arg)
 }
 
+// FindCertificateByKey finds the certificate that a request with this key got.
+//
+// Reads balance_certificates.
+func (q *Queries) FindCertificateByKey(ctx context.Context, idempotencyKey string) (BalanceCertificate, error) {
+	return q.q.FindCertificateByKey(ctx, idempotencyKey)
+}
+
 // Reads events.
 func (q *Queries) FindEventByCode(ctx context.Context, code string) (Event, error) {
 	return q.q.FindEventByCode(ctx, code)
@@ -339,6 +355,14 @@ func (q *Queries) GetDocument(ctx context.Context, id int64) (GetDocumentRow, er
 // Reads events.
 func (q *Queries) GetEvent(ctx context.Context, id int64) (Event, error) {
 	return q.q.GetEvent(ctx, id)
+}
+
+// GetIsolation returns the isolation level of the transaction, as SHOW does: for functions
+// that join one which their callers began.
+//
+// Reads no table.
+func (q *Queries) GetIsolation(ctx context.Context) (string, error) {
+	return q.q.GetIsolation(ctx)
 }
 
 // GetOrder reads an order as it was last committed. To decide by what it says, lock it.

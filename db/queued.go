@@ -143,6 +143,17 @@ func (q *QueuedQueries) CreateAccount(userID int64) *txn.Pending[Account] {
 	})
 }
 
+// CreateCertificate certifies what an account holds, with the newest entry of its ledger. The
+// caller holds a lock on the account, FOR SHARE or stronger, and has looked at it under the
+// lock. No row, and nothing was done: a certificate with this key exists.
+//
+// Writes balance_certificates. Reads accounts, ledger_entries.
+func (q *QueuedQueries) CreateCertificate(arg CreateCertificateParams) *txn.Pending[BalanceCertificate] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (BalanceCertificate, error) {
+		return sqlcgen.New(d).CreateCertificate(context.Background(), arg)
+	})
+}
+
 // CreateCriticalRecord writes a record, the copy of its first version and the entry in the
 // system log. If a record with this key exists, nothing is written, and the row is that of its
 // first version, with replayed set; no row if it is newer than the snapshot.
@@ -296,6 +307,15 @@ func (q *QueuedQueries) FeaturePost(arg FeaturePostParams) *txn.Pending[int16] {
 	})
 }
 
+// FindCertificateByKey finds the certificate that a request with this key got.
+//
+// Reads balance_certificates.
+func (q *QueuedQueries) FindCertificateByKey(idempotencyKey string) *txn.Pending[BalanceCertificate] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (BalanceCertificate, error) {
+		return sqlcgen.New(d).FindCertificateByKey(context.Background(), idempotencyKey)
+	})
+}
+
 // Reads events.
 func (q *QueuedQueries) FindEventByCode(code string) *txn.Pending[Event] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Event, error) {
@@ -420,6 +440,16 @@ func (q *QueuedQueries) GetDocument(id int64) *txn.Pending[GetDocumentRow] {
 func (q *QueuedQueries) GetEvent(id int64) *txn.Pending[Event] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Event, error) {
 		return sqlcgen.New(d).GetEvent(context.Background(), id)
+	})
+}
+
+// GetIsolation returns the isolation level of the transaction, as SHOW does: for functions
+// that join one which their callers began.
+//
+// Reads no table.
+func (q *QueuedQueries) GetIsolation() *txn.Pending[string] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (string, error) {
+		return sqlcgen.New(d).GetIsolation(context.Background())
 	})
 }
 
@@ -984,6 +1014,15 @@ type QueuedReadQueries struct{ r txn.Reads }
 // Queued has the queries for answers that are not needed at once.
 func (q *ReadQueries) Queued() *QueuedReadQueries { return &QueuedReadQueries{q.r} }
 
+// FindCertificateByKey finds the certificate that a request with this key got.
+//
+// Reads balance_certificates.
+func (q *QueuedReadQueries) FindCertificateByKey(idempotencyKey string) *txn.Pending[BalanceCertificate] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (BalanceCertificate, error) {
+		return sqlcgen.New(d).FindCertificateByKey(context.Background(), idempotencyKey)
+	})
+}
+
 // Reads events.
 func (q *QueuedReadQueries) FindEventByCode(code string) *txn.Pending[Event] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Event, error) {
@@ -1108,6 +1147,16 @@ func (q *QueuedReadQueries) GetDocument(id int64) *txn.Pending[GetDocumentRow] {
 func (q *QueuedReadQueries) GetEvent(id int64) *txn.Pending[Event] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Event, error) {
 		return sqlcgen.New(d).GetEvent(context.Background(), id)
+	})
+}
+
+// GetIsolation returns the isolation level of the transaction, as SHOW does: for functions
+// that join one which their callers began.
+//
+// Reads no table.
+func (q *QueuedReadQueries) GetIsolation() *txn.Pending[string] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (string, error) {
+		return sqlcgen.New(d).GetIsolation(context.Background())
 	})
 }
 

@@ -20,6 +20,13 @@ type ReadQueries struct {
 // NewRead binds the queries that only read to a transaction of either kind.
 func NewRead(r txn.Reads) *ReadQueries { return &ReadQueries{r: r, q: sqlcgen.New(sqlcbind.Read(r))} }
 
+// FindCertificateByKey finds the certificate that a request with this key got.
+//
+// Reads balance_certificates.
+func (q *ReadQueries) FindCertificateByKey(ctx context.Context, idempotencyKey string) (BalanceCertificate, error) {
+	return q.q.FindCertificateByKey(ctx, idempotencyKey)
+}
+
 // Reads events.
 func (q *ReadQueries) FindEventByCode(ctx context.Context, code string) (Event, error) {
 	return q.q.FindEventByCode(ctx, code)
@@ -115,6 +122,14 @@ func (q *ReadQueries) GetDocument(ctx context.Context, id int64) (GetDocumentRow
 // Reads events.
 func (q *ReadQueries) GetEvent(ctx context.Context, id int64) (Event, error) {
 	return q.q.GetEvent(ctx, id)
+}
+
+// GetIsolation returns the isolation level of the transaction, as SHOW does: for functions
+// that join one which their callers began.
+//
+// Reads no table.
+func (q *ReadQueries) GetIsolation(ctx context.Context) (string, error) {
+	return q.q.GetIsolation(ctx)
 }
 
 // GetOrder reads an order as it was last committed. To decide by what it says, lock it.

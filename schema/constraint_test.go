@@ -31,6 +31,7 @@ var refusals = slices.Concat(
 	orderRefusals,
 	bookingRefusals,
 	criticalRecordRefusals,
+	certificateRefusals,
 )
 
 // The rows of testschema.NewDatabaseWithRows: users 1 and 2, system accounts 1 and 2,

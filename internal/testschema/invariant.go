@@ -12,6 +12,7 @@ var Invariants = slices.Concat(
 	OrderInvariants,
 	BookingInvariants,
 	CriticalRecordInvariants,
+	CertificateInvariants,
 )
 
 // AccountInvariants are those of the books. Most of it is held by constraints as well; what is

@@ -16,8 +16,11 @@ type DepositRequest struct {
 	Memo    string      // at most 500 characters
 }
 
-// Deposit puts money into an account, once for each key: it adds to the balance. It locks the
-// account FOR NO KEY UPDATE, and is right at each isolation level.
+// Deposit puts money into an account, once for each key: it adds to the balance. The server
+// adds, under the account's lock, so that of two at once none is lost.
+//
+// It locks the account FOR NO KEY UPDATE: others who insert rows that refer to it do not wait.
+// Any isolation level is enough. In a transaction of its own it takes two round trips.
 //
 // It is refused with ErrAmountNotPositive, ErrUnknownAccount, ErrNotOpen, ErrBalanceOverflow,
 // ErrKeyReused or ErrInvalid.
@@ -34,8 +37,11 @@ type WithdrawRequest struct {
 	Memo    string      // at most 500 characters
 }
 
-// Withdraw takes money out of an account, once for each key. It locks the account FOR NO KEY
-// UPDATE, and is right at each isolation level.
+// Withdraw takes money out of an account, once for each key. It looks at the balance under the
+// account's lock, and the server subtracts.
+//
+// It locks the account FOR NO KEY UPDATE. Any isolation level is enough. In a transaction of
+// its own it takes two round trips.
 //
 // It is refused with ErrAmountNotPositive, ErrUnknownAccount, ErrNotOpen,
 // ErrInsufficientFunds, ErrKeyReused or ErrInvalid.

@@ -34,6 +34,10 @@
 // # Locks
 //
 // The accounts of customers are locked FOR NO KEY UPDATE, those of one call in the order of
-// their ids. Calls that are put together in one transaction lock in the order of the calls:
-// they may deadlock with one another, and are then repeated as txn.Options says.
+// their ids, and by Certify FOR SHARE. Calls that are put together in one transaction lock in
+// the order of the calls: they may deadlock with one another, and are then repeated as
+// txn.Options says.
+//
+// Exclusively and InTurn are for work on an account that no row stands for. Their locks do not
+// keep money from moving.
 package account

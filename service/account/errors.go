@@ -46,6 +46,10 @@ var (
 	// from it. Nothing was done now; what was done then is unchanged. Choose a new key for
 	// a new request.
 	ErrKeyReused = errors.New("account: the key belongs to another request")
+
+	// ErrBusy is returned when somebody else is at the task that Exclusively was to do. It
+	// comes as a *BusyError, which says which task. Try again later, or leave it to them.
+	ErrBusy = errors.New("account: somebody else is at the task")
 )
 
 // An InvalidError is returned when a field of a request can never be right, such as a text
@@ -108,6 +112,17 @@ func (e *InsufficientFundsError) Error() string {
 
 func (e *InsufficientFundsError) Is(target error) bool { return target == ErrInsufficientFunds }
 
+// A BusyError is returned when somebody else is at a task. errors.Is(err, ErrBusy) is true.
+type BusyError struct {
+	Task Task
+}
+
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("%v: %s of account %d", ErrBusy, e.Task.Name, e.Task.Account)
+}
+
+func (e *BusyError) Is(target error) bool { return target == ErrBusy }
+
 // SQLSTATEs that this package decides by.
 const (
 	stateUniqueViolation = "23505"
@@ -117,10 +132,11 @@ const (
 
 // fields says which field of a request a CHECK constraint speaks of.
 var fields = map[string]string{
-	"users_email_format":               "Email",
-	"users_name_length":                "Name",
-	"transfers_idempotency_key_length": "Key",
-	"transfers_memo_length":            "Memo",
+	"users_email_format":                          "Email",
+	"users_name_length":                           "Name",
+	"transfers_idempotency_key_length":            "Key",
+	"transfers_memo_length":                       "Memo",
+	"balance_certificates_idempotency_key_length": "Key",
 }
 
 // refused gives an error of a statement its meaning, where it is the request's fault.

@@ -206,8 +206,16 @@ func TestReferencesDoNotWait(t *testing.T) {
 			_, err := account.Transfer(ctx, tx, account.TransferRequest{From: id, To: other, Amount: 1, Key: "k " + tx.Label()})
 			return err
 		}, false},
+		{"Deposit", func(ctx context.Context, tx *txn.Tx) error {
+			_, err := account.Deposit(ctx, tx, account.DepositRequest{Account: id, Amount: 1, Key: "k " + tx.Label()})
+			return err
+		}, false},
 		{"Withdraw", func(ctx context.Context, tx *txn.Tx) error {
 			_, err := account.Withdraw(ctx, tx, account.WithdrawRequest{Account: id, Amount: 1, Key: "k " + tx.Label()})
+			return err
+		}, false},
+		{"Certify", func(ctx context.Context, tx *txn.Tx) error {
+			_, err := account.Certify(ctx, tx, account.CertificateRequest{Account: id, Key: "k " + tx.Label()})
 			return err
 		}, false},
 	} {

@@ -45,6 +45,21 @@ func TestRoundTrips(t *testing.T) {
 			_, err := account.Withdraw(ctx, d, account.WithdrawRequest{Account: from, Amount: 1, Key: key})
 			return err
 		}},
+		{"certify", 2, func(ctx context.Context, key string) error {
+			_, err := account.Certify(ctx, d, account.CertificateRequest{Account: from, Key: key})
+			return err
+		}},
+		{"exclusively, and a deposit", 4, func(ctx context.Context, key string) error {
+			return exclusively(ctx, d, account.Task{Account: from, Name: "test"}, func(ctx context.Context, tx *txn.Tx) error {
+				_, err := account.Deposit(ctx, tx, account.DepositRequest{Account: from, Amount: 1, Key: key})
+				return err
+			})
+		}},
+		{"in turn, and a balance", 2, func(ctx context.Context, _ string) error {
+			_, err := account.InTurn(ctx, d, account.Task{Account: from, Name: "test"}, txn.RepeatableRead,
+				func(ctx context.Context, tx *txn.Tx) (money.Minor, error) { return account.Balance(ctx, tx, from) })
+			return err
+		}},
 		{"two transfers in one transaction", 5, func(ctx context.Context, key string) error {
 			return txn.WithTx(ctx, d, txn.Options{Label: "test: both"}, func(ctx context.Context, tx *txn.Tx) error {
 				if err := transfer(ctx, tx, key+" there"); err != nil {

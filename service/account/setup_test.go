@@ -28,6 +28,7 @@ var lockOrder = txntest.NewLockOrder(db.QueryInfo)
 func TestMain(m *testing.M) {
 	lockOrder.Allow("LockAccounts", "LockAccounts",
 		"transfers that a caller puts together lock in the order of the calls; one that deadlocks runs again")
+	lockOrder.Allow("LockAccount", "LockAccounts", "a certificate and its fee are about one account")
 	os.Exit(lockOrder.Run(m))
 }
 
@@ -165,7 +166,12 @@ func async(call func() error) <-chan error {
 // begin begins a transaction of plain pgx, rolled back at the test's end at the latest.
 func begin(t *testing.T, pool *pgxpool.Pool) pgx.Tx {
 	t.Helper()
-	tx, err := pool.Begin(t.Context())
+	return beginTx(t, pool, pgx.TxOptions{})
+}
+
+func beginTx(t *testing.T, pool *pgxpool.Pool, opts pgx.TxOptions) pgx.Tx {
+	t.Helper()
+	tx, err := pool.BeginTx(t.Context(), opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) })
 	return tx

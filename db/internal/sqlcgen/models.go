@@ -679,6 +679,22 @@ type AuthorCounter struct {
 	PublishedPosts int64
 }
 
+// What customers had confirmed to others: that an account held at least so much. True at the moment of COMMIT, since the account was kept FOR SHARE until then. Rows are never changed.
+type BalanceCertificate struct {
+	ID int64
+	// Chosen by whoever asked: the same request sent again finds this row.
+	IdempotencyKey string
+	AccountID      int64
+	AtLeastMinor   money.Minor
+	// What the account held.
+	BalanceMinor money.Minor
+	// The newest ledger entry that the balance includes; null for an account without any. Not a foreign key: entries cannot be deleted.
+	LastEntryID *int64
+	CreatedAt   time.Time
+	// Makes the foreign key demand a customer's account.
+	AccountKind AccountKind
+}
+
 // Who has, or had, which seat. A booking that is over stays, for the record.
 type Booking struct {
 	ID int64
