@@ -16,6 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
 	"github.com/interlock-go/interlock/txn"
@@ -54,5 +55,13 @@ func InsertMany(ctx context.Context, tx *txn.Tx, params []river.InsertManyParams
 
 // client is a client that inserts into transactions alone: it has no pool, and works nothing.
 var client = sync.OnceValues(func() (*river.Client[pgx.Tx], error) {
-	return river.NewClient(riverpgxv5.New(nil), &river.Config{Schema: Schema})
+	return river.NewClient(silent{riverpgxv5.New(nil)}, &river.Config{Schema: Schema})
 })
+
+// silent is a driver that tells no worker of a job by NOTIFY: the workers look every quarter
+// of a second. It would cost the business transaction a round trip more, ten times a second in
+// each process, and a lock that the committing transactions of all databases take in turn.
+type silent struct{ riverdriver.Driver[pgx.Tx] }
+
+// SupportsListenNotify is what River asks before it sends NOTIFY.
+func (silent) SupportsListenNotify() bool { return false }

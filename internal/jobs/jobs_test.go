@@ -83,3 +83,24 @@ func TestRoundTrips(t *testing.T) {
 	require.Equal(t, 3, trips(both), "one, with what was queued before it")
 	require.Equal(t, 2, trips(job), "BEGIN travels with it")
 }
+
+// Transactions that NOTIFY take turns at COMMIT, in all databases of a server.
+func TestInsertDoesNotNotify(t *testing.T) {
+	t.Parallel()
+	database := testschema.NewDatabase(t)
+	d := txn.New(database.Pool(t, txn.ConfigurePool), txn.Config{})
+	const topic = `"river.river_insert"`
+	listener, err := database.Admin(t).Acquire(t.Context())
+	require.NoError(t, err)
+	defer listener.Release()
+	_, err = listener.Exec(t.Context(), "listen "+topic)
+	require.NoError(t, err)
+	require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{Label: "test: insert"}, func(ctx context.Context, tx *txn.Tx) error {
+		return jobs.Insert(ctx, tx, note{"quiet"}, nil)
+	}))
+	_, err = d.Pool().Exec(t.Context(), "notify "+topic+", 'ours'")
+	require.NoError(t, err)
+	first, err := listener.Conn().WaitForNotification(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "ours", first.Payload)
+}
