@@ -24,15 +24,15 @@ func (p *part) serve(ctx context.Context, c call) {
 	o := outcome{keys: c.keys()}
 	for {
 		ctx := asking(ctx)
-		replayed, err := c.ask(ctx, p.d)
-		o.fate, o.reason = p.judge(replayed, err)
+		said, err := c.ask(ctx, p.d)
+		o.fate, o.reason = p.judge(said, err)
 		p.tally.noteAttempt(ctx, err)
 		again := false
 		switch {
 		case o.fate == unknown:
 			again = true
 			o.unsure++
-			if !p.tally.toll.outages.since(askedAt(ctx)) {
+			if !p.tally.toll.outages.since(askedAt(ctx)) && !leftNothing(c, err) {
 				o.unexcused++
 			}
 		case o.fate == failed && lacksServer(err) && p.tally.toll.outages.felt(askedAt(ctx)):
@@ -72,18 +72,23 @@ func lacksServer(err error) bool {
 	return false
 }
 
+// leftNothing: the transaction has no id that could be asked for, and that may be so.
+func leftNothing(c call, err error) bool {
+	_, idless := c.(idless)
+	unresolved, ok := errors.AsType[*txn.CommitUnknownError](err)
+	return idless && ok && unresolved.XID == ""
+}
+
 // judge says what a call's result means for what it asked for.
-func (p *part) judge(replay bool, err error) (fate, string) {
+func (p *part) judge(said answer, err error) (fate, string) {
 	_, unresolved := errors.AsType[*txn.CommitUnknownError](err)
-	done, isDone := errors.AsType[*txn.HookError](err)
+	hook, after := errors.AsType[*txn.HookError](err)
 	switch {
-	case err == nil && replay:
-		return replayed, ""
 	case err == nil:
+		return map[answer]fate{did: committed, wasDone: repeated, isDone: done}[said], ""
+	case after && (txn.IsRetryable(hook.Err) || errors.Is(hook.Err, txn.ErrAnswerLost)): // and the server was lost before it told more
 		return committed, ""
-	case isDone && txn.IsRetryable(done.Err): // and the server was lost before it told more
-		return committed, ""
-	case isDone:
+	case after:
 		return unexplained, err.Error()
 	case unresolved:
 		return unknown, ""

@@ -11,22 +11,27 @@ import (
 	"github.com/interlock-go/interlock/txn"
 )
 
-// An answering call has its answers one after another; nil is done, errReplayed that it was
+// An answering call has its answers one after another; nil is done, errWasDone that it was
 // done before.
 type answering struct{ answers *[]error }
 
-var errReplayed = errors.New("replayed")
+var errWasDone = errors.New("was done")
 
 func (answering) keys() []string { return []string{"k"} }
 
-func (a answering) ask(context.Context, *txn.DB) (replayed bool, err error) {
-	err = (*a.answers)[0]
+func (a answering) ask(context.Context, *txn.DB) (answer, error) {
+	err := (*a.answers)[0]
 	*a.answers = (*a.answers)[1:]
-	if errors.Is(err, errReplayed) {
-		return true, nil
+	if errors.Is(err, errWasDone) {
+		return wasDone, nil
 	}
-	return false, err
+	return did, err
 }
+
+// A flushed call is one whose transaction is one flush.
+type flushed struct{ answering }
+
+func (flushed) mayLackID() {}
 
 // Who does not know asks again. Who is told that it was not done does not, unless there was
 // no server.
@@ -43,10 +48,10 @@ func TestClient(t *testing.T) {
 		{"done", false, []error{nil, nil}, 1, outcome{fate: committed}},
 		{"refused", false, []error{account.ErrInsufficientFunds, nil}, 1, outcome{fate: refused, reason: "insufficient funds"}},
 		{"killed", false, []error{server("57P01"), nil}, 1, outcome{fate: failed, reason: "57P01"}},
-		{"unknown, was done", false, []error{unsure, errReplayed}, 0, outcome{fate: replayed, unsure: 1, unexcused: 1}},
+		{"unknown, was done", false, []error{unsure, errWasDone}, 0, outcome{fate: repeated, unsure: 1, unexcused: 1}},
 		{"unknown, was not done", true, []error{unsure, nil}, 0, outcome{fate: committed, unsure: 1}},
 		{"unknown, cannot be done", true, []error{unsure, account.ErrInsufficientFunds}, 0, outcome{fate: refused, reason: "insufficient funds", unsure: 1}},
-		{"no server", true, []error{server("57P01"), server("57P03"), unsure, errReplayed}, 0, outcome{fate: replayed, unsure: 1, absent: 2}},
+		{"no server", true, []error{server("57P01"), server("57P03"), unsure, errWasDone}, 0, outcome{fate: repeated, unsure: 1, absent: 2}},
 		{"a deadlock with an outage", true, []error{server("40P01"), nil}, 1, outcome{fate: failed, reason: "40P01"}},
 		{"unknown, then a deadlock", true, []error{unsure, server("40P01")}, 0, outcome{fate: unknown, reason: "40P01", unsure: 1}},
 	} {
@@ -65,6 +70,10 @@ func TestClient(t *testing.T) {
 	}
 
 	p := &part{scene: &accounts{}, tally: newTally(newToll())}
+	p.serve(t.Context(), flushed{answering{&[]error{unsure, &txn.CommitUnknownError{XID: "7", Err: server("57P01")}, errWasDone}}})
+	require.Equal(t, []outcome{{keys: []string{"k"}, fate: repeated, unsure: 2, unexcused: 1}}, p.tally.outcomes, "one left its id to ask for")
+
+	p = &part{scene: &accounts{}, tally: newTally(newToll())}
 	p.serve(t.Context(), answering{&[]error{account.ErrKeyReused}})
 	require.Len(t, p.tally.errors, 1, "neither a rule nor a fault")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -60,7 +60,7 @@ type figures struct {
 // again is how often clients asked again, and why.
 type again struct {
 	Unknown  int `json:"unknown"`   // the outcome was unknown
-	Done     int `json:"done"`      // of the clients who did not know, how many heard that it had been done
+	Done     int `json:"done"`      // of the clients who did not know, how many heard that it was done
 	NoServer int `json:"no_server"` // it was stopped
 }
 
@@ -155,7 +155,7 @@ func (t *tally) figures(stored map[string]int) figures {
 	f := figures{
 		Asked: len(histories), Refused: counts{}, GivenUp: counts{}, Unknown: counts{},
 		Calls:       len(t.outcomes),
-		Replayed:    t.count(func(o outcome) bool { return o.fate == replayed }),
+		Replayed:    t.count(func(o outcome) bool { return o.fate == repeated }),
 		Retries:     t.retries,
 		CommitsLost: t.found(),
 		Looks:       t.looks,
@@ -164,7 +164,7 @@ func (t *tally) figures(stored map[string]int) figures {
 	for _, o := range t.outcomes {
 		f.AskedAgain.Unknown += o.unsure
 		f.AskedAgain.NoServer += o.absent
-		if o.unsure > 0 && o.fate == replayed {
+		if o.unsure > 0 && (o.fate == repeated || o.fate == done) {
 			f.AskedAgain.Done++
 		}
 	}
@@ -210,8 +210,7 @@ func requestSums(t *tally, stored map[string]int) []sum {
 			if there != 1 {
 				missing = append(missing, key)
 			}
-			// One call did it and says so, unless that one is the one whose answer was lost.
-			if h.calls[committed] > 1 || h.calls[committed] == 0 && h.calls[unknown] == 0 && !h.unsure {
+			if !h.claimed() {
 				claimed = append(claimed, key)
 			}
 		case unknown: // may be there or not
@@ -269,7 +268,7 @@ func foundOutSum(t *tally) sum {
 		Found: fmt.Sprintf("%d of %d stayed unknown", max(left, unexcused+silent), found.total()),
 	}
 	if unsure > 0 {
-		s.Found += fmt.Sprintf("; %d went down with the server, and the client heard when it asked again", unsure-unexcused)
+		s.Found += fmt.Sprintf("; %d left nobody or nothing to ask, and the client heard when it asked again", unsure-unexcused)
 	}
 	return s
 }

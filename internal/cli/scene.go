@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/interlock-go/interlock/service/account"
 	"github.com/interlock-go/interlock/txn"
 )
 
@@ -33,14 +34,37 @@ type scene interface {
 // other's way. Each has one call.
 type request []call
 
-// A call asks for something in one transaction. Calls are comparable values.
+// A call is what one client asks for, mostly in one transaction. Calls are comparable values.
 type call interface {
-	// keys name what is asked for. Other calls may have the same key: they ask for the same.
+	// keys name what is asked for; none where nobody can say afterwards by whom it was done. Other
+	// calls may have the same key: they ask for the same.
 	keys() []string
 
-	// ask asks once. replayed says that another call with the key had done it before.
-	ask(ctx context.Context, d *txn.DB) (replayed bool, err error)
+	// ask asks. It is called again, with the same keys, by a client who got no answer.
+	ask(ctx context.Context, d *txn.DB) (answer, error)
 }
+
+// An answer says what became of a call that succeeded.
+type answer int
+
+const (
+	did     answer = iota // the call did it
+	wasDone               // another one with the key had
+	isDone                // one of the two
+)
+
+// replayed is the answer of functions that say whether an earlier call had done it.
+func replayed(it bool) answer {
+	if it {
+		return wasDone
+	}
+	return did
+}
+
+// An idless call has a transaction that may leave no id: it is one flush, COMMIT included, or
+// finds that there is nothing to change. If the answer to COMMIT is lost, there is nothing to ask
+// for, and the client hears by asking again.
+type idless interface{ mayLackID() }
 
 // work is how many different things the request asks for.
 func (r request) work() int {
@@ -75,6 +99,7 @@ type casting struct {
 // scenes are those that there are, in the order of the table.
 var scenes = []casting{
 	{"accounts", "money moves between accounts, often two ways at once", 10, func(d *demo) scene { return &accounts{size: d.accounts} }},
+	{"blog", "users write, publish and edit, several the same post, and follow one another", 4, func(*demo) scene { return &posts{size: 60} }},
 }
 
 // describe lists the scenes.
@@ -121,3 +146,47 @@ func keysThere(ctx context.Context, tx pgx.Tx, sql string, args ...any) (map[str
 	})
 	return stored, err
 }
+
+// signUp makes users for a scene.
+func signUp(ctx context.Context, d *txn.DB, scene string, size int) ([]account.SignedUp, error) {
+	var users []account.SignedUp
+	for n := range size {
+		user, err := account.SignUp(ctx, d, account.SignUpRequest{
+			Email: fmt.Sprintf("%s-%d@example.com", scene, n+1),
+			Name:  fmt.Sprintf("User %d", n+1),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("user %d: %w", n+1, err)
+		}
+		users = append(users, user)
+	}
+	return users, nil
+}
+
+// dice throws for shares in percent, which are given one after another.
+type dice int
+
+// below reports whether the throw is in the next share.
+func (d *dice) below(percent int) bool {
+	*d -= dice(percent)
+	return *d < 0
+}
+
+// rowSums are sums of queries that return a line for each thing that is wrong.
+func rowSums(ctx context.Context, tx pgx.Tx, queries ...rowSum) ([]sum, error) {
+	var sums []sum
+	for _, q := range queries {
+		rows, err := tx.Query(ctx, q.sql)
+		if err != nil {
+			return nil, err
+		}
+		wrong, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", q.name, err)
+		}
+		sums = append(sums, sum{Name: q.name, Right: len(wrong) == 0, Found: fmt.Sprintf("%s are not", keys(wrong))})
+	}
+	return sums, nil
+}
+
+type rowSum struct{ name, sql string }

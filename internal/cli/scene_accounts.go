@@ -22,17 +22,11 @@ type accounts struct {
 
 // open signs users up, whose accounts hold the welcome bonus then.
 func (s *accounts) open(ctx context.Context, d *txn.DB) error {
-	for n := range s.size {
-		user, err := account.SignUp(ctx, d, account.SignUpRequest{
-			Email: fmt.Sprintf("user-%d@example.com", n+1),
-			Name:  fmt.Sprintf("User %d", n+1),
-		})
-		if err != nil {
-			return fmt.Errorf("user %d: %w", n+1, err)
-		}
+	users, err := signUp(ctx, d, "accounts", s.size)
+	for _, user := range users {
 		s.ids = append(s.ids, user.AccountID)
 	}
-	return nil
+	return err
 }
 
 // opened is what all accounts hold together, from the beginning to the end.
@@ -56,13 +50,13 @@ func (s *accounts) requests(seed uint64) iter.Seq[request] {
 			from, to := s.pair(rng)
 			plain := account.TransferRequest{From: from, To: to, Amount: amount(), Key: key}
 			var r request
-			switch dice := rng.IntN(100); {
-			case dice < percentCrossed:
+			switch throw := dice(rng.IntN(100)); {
+			case throw.below(percentCrossed):
 				r = s.crossed(rng, amount, key)
-			case dice < percentCrossed+percentInsufficient:
+			case throw.below(percentInsufficient):
 				plain.Amount = s.opened() + 1
 				r = request{transfer(plain)}
-			case dice < percentCrossed+percentInsufficient+percentTwice:
+			case throw.below(percentTwice):
 				r = request{transfer(plain), transfer(plain)}
 			default:
 				r = request{transfer(plain)}
@@ -102,9 +96,9 @@ type transfer account.TransferRequest
 
 func (t transfer) keys() []string { return []string{t.Key} }
 
-func (t transfer) ask(ctx context.Context, d *txn.DB) (replayed bool, err error) {
+func (t transfer) ask(ctx context.Context, d *txn.DB) (answer, error) {
 	receipt, err := account.Transfer(ctx, d, account.TransferRequest(t))
-	return receipt.Replayed, err
+	return replayed(receipt.Replayed), err
 }
 
 // transfers are a call that moves money twice, or not at all.
@@ -112,19 +106,19 @@ type transfers [2]account.TransferRequest
 
 func (t transfers) keys() []string { return []string{t[0].Key, t[1].Key} }
 
-func (t transfers) ask(ctx context.Context, d *txn.DB) (replayed bool, err error) {
+func (t transfers) ask(ctx context.Context, d *txn.DB) (answer, error) {
 	// Most of these pairs deadlock, and some of their retries do so with others: of so many
 	// calls three attempts, the default, would leave one undone now and then.
 	opts := txn.Options{Label: "demo: several transfers", MaxAttempts: 6}
-	return txn.WithTxValue(ctx, d, opts, func(ctx context.Context, tx *txn.Tx) (replayed bool, err error) {
+	return txn.WithTxValue(ctx, d, opts, func(ctx context.Context, tx *txn.Tx) (said answer, err error) {
 		for _, one := range t {
 			receipt, err := account.Transfer(ctx, tx, one)
 			if err != nil {
-				return false, err
+				return said, err
 			}
-			replayed = receipt.Replayed
+			said = replayed(receipt.Replayed)
 		}
-		return replayed, nil
+		return said, nil
 	})
 }
 

@@ -20,6 +20,7 @@ func first(s scene, n int, seed uint64) (all []request) {
 // opened are the scenes as they are when they have been opened.
 var opened = map[string]func() scene{
 	"accounts": func() scene { return &accounts{ids: []int64{3, 4, 5, 6, 7}} },
+	"blog":     func() scene { return &posts{authors: []int64{1, 2, 3, 4, 5, 6, 7, 8}} },
 }
 
 // What a scene asks for is the seed's alone, whatever was asked for before and by whom.

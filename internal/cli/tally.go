@@ -21,7 +21,8 @@ type fate int
 
 const (
 	committed   fate = iota // done by this call
-	replayed                // done by another call with the same key
+	repeated                // done by another call with the same key
+	done                    // done, by this call or another with the same key
 	refused                 // by a rule of the business: not done
 	failed                  // by faults, in every attempt: not done
 	unexplained             // by an error that is neither rule nor fault: not done
@@ -215,7 +216,13 @@ func (h *history) fate() fate {
 }
 
 // acknowledged: somebody was told that it is done.
-func (h *history) acknowledged() bool { return h.calls[committed]+h.calls[replayed] > 0 }
+func (h *history) acknowledged() bool { return h.calls[committed]+h.calls[repeated]+h.calls[done] > 0 }
+
+// claimed: it was acknowledged, and by one call as its own doing, as far as calls can tell.
+func (h *history) claimed() bool {
+	unclear := h.calls[done]+h.calls[unknown] > 0 || h.unsure // the one may be among those whose answer was lost
+	return h.calls[committed] == 1 || h.calls[committed] == 0 && unclear
+}
 
 // histories are by key.
 func (t *tally) histories() map[string]*history {

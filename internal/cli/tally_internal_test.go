@@ -24,26 +24,27 @@ func TestJudge(t *testing.T) {
 	p := &part{scene: &accounts{}}
 	hook := func(err error) error { return &txn.HookError{Err: err} }
 	for _, c := range []struct {
-		name     string
-		repeated bool
-		err      error
-		fate     fate
-		reason   string
+		name   string
+		said   answer
+		err    error
+		fate   fate
+		reason string
 	}{
-		{"committed", false, nil, committed, ""},
-		{"replayed", true, nil, replayed, ""},
-		{"unknown", false, &txn.CommitUnknownError{Err: server("57P01")}, unknown, ""},
-		{"refused", false, fmt.Errorf("call: %w", &account.InsufficientFundsError{}), refused, "insufficient funds"},
-		{"deadlock", false, &txn.RetriesExhaustedError{Err: server("40P01")}, failed, "40P01"},
-		{"killed", false, server("57P01"), failed, "57P01"},
-		{"a constraint", false, server("23514"), unexplained, server("23514").Error()},
-		{"key reused", false, account.ErrKeyReused, unexplained, account.ErrKeyReused.Error()},
-		{"cancelled", false, context.Canceled, unexplained, "context canceled"},
-		{"committed, and no receipt", false, hook(server("57P01")), committed, ""},
-		{"committed, and a fault", false, hook(server("42601")), unexplained, hook(server("42601")).Error()},
+		{"committed", did, nil, committed, ""},
+		{"repeated", wasDone, nil, repeated, ""},
+		{"done", isDone, nil, done, ""},
+		{"unknown", did, &txn.CommitUnknownError{Err: server("57P01")}, unknown, ""},
+		{"refused", did, fmt.Errorf("call: %w", &account.InsufficientFundsError{}), refused, "insufficient funds"},
+		{"deadlock", did, &txn.RetriesExhaustedError{Err: server("40P01")}, failed, "40P01"},
+		{"killed", did, server("57P01"), failed, "57P01"},
+		{"a constraint", did, server("23514"), unexplained, server("23514").Error()},
+		{"key reused", did, account.ErrKeyReused, unexplained, account.ErrKeyReused.Error()},
+		{"cancelled", did, context.Canceled, unexplained, "context canceled"},
+		{"committed, and no receipt", did, hook(server("57P01")), committed, ""},
+		{"committed, and a fault", did, hook(server("42601")), unexplained, hook(server("42601")).Error()},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f, reason := p.judge(c.repeated, c.err)
+			f, reason := p.judge(c.said, c.err)
 			require.Equal(t, c.fate, f)
 			require.Equal(t, c.reason, reason)
 		})
@@ -65,7 +66,7 @@ func TestTally(t *testing.T) {
 	require.EqualValues(t, 1, tally.toll.cut.Load())
 
 	tally.note(outcome{keys: []string{"k"}, fate: unknown}, time.Second)
-	tally.note(outcome{keys: []string{"k"}, fate: replayed}, time.Second)
+	tally.note(outcome{keys: []string{"k"}, fate: repeated}, time.Second)
 	require.Equal(t, committed, tally.histories()["k"].fate())
 
 	all := newTally(newToll())
@@ -256,7 +257,7 @@ func TestHistory(t *testing.T) {
 		}
 	}
 	h := &history{}
-	h.calls[replayed]++
+	h.calls[repeated]++
 	h.calls[unknown]++
 	require.Equal(t, committed, h.fate())
 }
