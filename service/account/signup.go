@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/interlock-go/interlock/db"
+	"github.com/interlock-go/interlock/internal/jobs"
 	"github.com/interlock-go/interlock/txn"
 )
 
@@ -21,8 +22,9 @@ type SignedUp struct {
 	AccountID int64 // holds the WelcomeBonus
 }
 
-// SignUp makes a user with profile, settings, and an account that holds the welcome bonus:
-// all of it or nothing. A user of an e-mail address is made once, so after an unknown
+// SignUp makes a user with profile, settings, an account that holds the welcome bonus, and the
+// job that sends the welcome mail: all of it or nothing. The mail itself is sent when the user
+// is committed, by a worker. A user of an e-mail address is made once, so after an unknown
 // outcome the call may be repeated. ErrEmailTaken then says that the address has its user:
 // by the first call, unless somebody else signed up with it in between.
 //
@@ -38,7 +40,12 @@ func SignUp(ctx context.Context, t txn.Transactor, r SignUpRequest) (SignedUp, e
 		}
 		q.Queued().CreateProfile(db.CreateProfileParams{UserID: user.ID, DisplayName: user.Name})
 		q.Queued().CreateSettings(user.ID)
-		account, err := q.CreateAccount(ctx, user.ID)
+		opening := q.Queued().CreateAccount(user.ID)
+		// What is queued travels with the job, and the account's number is needed next.
+		if err := jobs.Insert(ctx, tx, WelcomeMail{UserID: user.ID}, nil); err != nil {
+			return SignedUp{}, fmt.Errorf("sign up: %w", err)
+		}
+		account, err := opening.Value()
 		if err != nil {
 			return SignedUp{}, fmt.Errorf("sign up: %w", err)
 		}

@@ -66,7 +66,7 @@ func TestSignUpRefusals(t *testing.T) {
 		require.True(t, ok, "%v", err)
 		require.Equal(t, field, invalid.Field)
 	}
-	for _, table := range []string{"users", "profiles", "settings", "welcome_bonuses", "transfers", "activity_log"} {
+	for _, table := range []string{"users", "profiles", "settings", "welcome_bonuses", "transfers", "activity_log", "river.river_job"} {
 		require.EqualValues(t, 1, fromTable[int](t, b, "select count(*) from "+table), table)
 	}
 }
@@ -74,7 +74,7 @@ func TestSignUpRefusals(t *testing.T) {
 // All or nothing: whichever of its statements fails, nothing of a sign-up stays.
 func TestSignUpIsAtomic(t *testing.T) {
 	b := setup(t, txn.Config{})
-	for _, table := range []string{"users", "profiles", "settings", "accounts", "transfers", "ledger_entries", "welcome_bonuses", "activity_log"} {
+	for _, table := range []string{"users", "profiles", "settings", "accounts", "transfers", "ledger_entries", "welcome_bonuses", "activity_log", "river.river_job"} {
 		_, err := b.admin.Exec(t.Context(), `
 			create or replace function fail() returns trigger language plpgsql as $$ begin raise exception 'injected'; end $$;
 			create trigger fail after insert on `+table+` for each row execute function fail()`)
@@ -86,7 +86,8 @@ func TestSignUpIsAtomic(t *testing.T) {
 		require.Zero(t, fromTable[int](t, b, `
 			select (select count(*) from users) + (select count(*) from profiles) + (select count(*) from settings)
 				+ (select count(*) from accounts where kind = 'customer') + (select count(*) from transfers)
-				+ (select count(*) from ledger_entries) + (select count(*) from welcome_bonuses) + (select count(*) from activity_log)`),
+				+ (select count(*) from ledger_entries) + (select count(*) from welcome_bonuses) + (select count(*) from activity_log)
+				+ (select count(*) from river.river_job)`),
 			"after a failure in %s", table)
 	}
 }
