@@ -110,6 +110,8 @@ func TestExitCodes(t *testing.T) {
 		{args: "--version", code: 0, stdout: "interlock version "},
 		{args: "demo --help", code: 0, stdout: "--scene"},
 		{args: "migrate down --help", code: 0, stdout: "--database-url"},
+		{args: "serve --help", code: 0, stdout: "--listen"},
+		{args: "serve here", code: 2, stderr: "interlock serve takes no argument"},
 		{args: "dmeo", code: 2, stderr: `unknown command "dmeo"`},
 		{args: "--fast", code: 2, stderr: "unknown flag: --fast"},
 		{args: "demo accounts", code: 2, stderr: "interlock demo takes no argument"},

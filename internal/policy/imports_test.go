@@ -49,8 +49,9 @@ const policy = `
 	# The command, which puts everything together.
 
 	cmd/interlock         : internal/cli
+	internal/httpapi      : txn, db, db/money, service/* | pgx, txn/txntest, txn/txntest/*, internal/testschema
 	internal/cli          : pgx, goose, river, cobra, txn, txn/txntest/faultproxy, txn/txntest/pgserver,
-	                        schema, db, db/money, service/*, internal/jobs, internal/mail | txn/txntest, internal/testschema
+	                        schema, db, db/money, service/*, internal/jobs, internal/mail, internal/httpapi | txn/txntest, internal/testschema
 
 	# The generator. It knows neither the schema nor the library, which only the text that it
 	# writes names. Of parse_cgo.go and parse_nocgo.go a build has one.

@@ -1,0 +1,190 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxBody bounds a request's body, in bytes.
+const maxBody = 64 << 10
+
+// keyHeader has the client's name for its request.
+const keyHeader = "Idempotency-Key"
+
+// keyPrefix keeps clients' keys apart from those of other programs with the same services.
+const keyPrefix = "http:"
+
+// possibleKey leaves room for keyPrefix in the 200 characters that the services allow.
+var possibleKey = regexp.MustCompile(`^[!-~]{1,190}$`)
+
+// idempotencyKey is the request's key, as the services get it.
+func idempotencyKey(r *http.Request) (string, error) {
+	switch given := r.Header.Values(keyHeader); {
+	case len(given) == 0:
+		return "", refuse(keyMissing, "")
+	case len(given) > 1, !possibleKey.MatchString(given[0]):
+		return "", refuse(keyInvalid, "")
+	default:
+		return keyPrefix + given[0], nil
+	}
+}
+
+// pathID is an id in the request's path. What is none names nothing.
+func pathID(r *http.Request, name string) (int64, error) {
+	text := r.PathValue(name)
+	id, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || id <= 0 || strconv.FormatInt(id, 10) != text {
+		return 0, refuse(notFound, "")
+	}
+	return id, nil
+}
+
+// queryInt is a parameter of the request's query, zero if it is not there.
+func queryInt(r *http.Request, name string) (int64, error) {
+	values := r.URL.Query()[name]
+	if len(values) == 0 {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(values[0], 10, 64)
+	if err != nil || n < 0 || len(values) > 1 {
+		return 0, invalidField(name, "It is a whole number from 0, once.")
+	}
+	return n, nil
+}
+
+// onlyQuery refuses parameters that mean nothing, such as a misspelt one.
+func onlyQuery(r *http.Request, names ...string) error {
+	for name := range r.URL.Query() {
+		if !slices.Contains(names, name) {
+			return invalidField(name, "There is no such parameter.")
+		}
+	}
+	return nil
+}
+
+// invalidField is a field that cannot be right; its name is the client's.
+func invalidField(name, detail string) *problem {
+	p := refuse(invalid, detail)
+	if name != "" {
+		p.more = extension{"field": name}
+	}
+	return p
+}
+
+// decode reads the request's body into v, a struct with a json tag for each field. It takes one
+// JSON object with those fields, each once at most and spelt as in the tag, and the required ones
+// not null; and nothing behind it.
+func decode(r *http.Request, v any, required ...string) error {
+	if err := isJSON(r); err != nil {
+		return err
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return refuse(tooLarge, fmt.Sprintf("The largest body is one of %d bytes.", maxBody))
+		}
+		return &problem{problemType: malformed, detail: "The body did not arrive.", cause: err}
+	}
+	if !utf8.Valid(body) {
+		return refuse(malformed, "The body is not UTF-8.")
+	}
+	if err := unambiguous(body); err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return malformedJSON(err)
+	}
+	var given map[string]json.RawMessage
+	if err := json.Unmarshal(body, &given); err != nil {
+		return malformedJSON(err)
+	}
+	for _, name := range required {
+		if value, ok := given[name]; !ok || string(value) == "null" {
+			return invalidField(name, "The field is required.")
+		}
+	}
+	return nil
+}
+
+func isJSON(r *http.Request) error {
+	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if charset, ok := params["charset"]; err != nil || media != "application/json" || ok && !strings.EqualFold(charset, "utf-8") {
+		return refuse(mediaType, "")
+	}
+	return nil
+}
+
+// malformedJSON says what is wrong with a body in words of this package. The decoder's may quote
+// what the client sent, and speak of Go.
+func malformedJSON(err error) *problem {
+	p := &problem{problemType: malformed, detail: "The body is not one JSON object with the fields of this request, and nothing else.", cause: err}
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && e.Field != "" {
+		p.detail = "The field has a value of another type. Amounts and ids are whole numbers."
+		p.more = extension{"field": e.Field}
+	}
+	return p
+}
+
+// unambiguous refuses what the decoder would take and other readers take otherwise: a name that
+// an object has twice, names in capital letters, and what follows the first value.
+func unambiguous(body []byte) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	if err := walk(d); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return refuse(malformed, "Something follows the JSON object.")
+	}
+	return nil
+}
+
+// fieldName is what all fields are called like.
+var fieldName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+
+func walk(d *json.Decoder) error {
+	token, err := d.Token()
+	if err != nil {
+		return malformedJSON(err)
+	}
+	delim, ok := token.(json.Delim)
+	if !ok {
+		return nil
+	}
+	seen := map[string]bool{}
+	for d.More() {
+		if delim == '{' {
+			name, err := d.Token()
+			if err != nil {
+				return malformedJSON(err)
+			}
+			text, _ := name.(string)
+			switch {
+			case !fieldName.MatchString(text):
+				return refuse(malformed, "There is a field that this request does not have.")
+			case seen[text]:
+				return &problem{problemType: malformed, detail: "The field is there twice.", more: extension{"field": text}}
+			}
+			seen[text] = true
+		}
+		if err := walk(d); err != nil {
+			return err
+		}
+	}
+	if _, err := d.Token(); err != nil { // its end
+		return malformedJSON(err)
+	}
+	return nil
+}
