@@ -52,6 +52,33 @@ func (q *AutocommitQueries) AddTags(ctx context.Context, arg AddTagsParams) (int
 	return q.write.AddTags(ctx, arg)
 }
 
+// AttachPayment says which order a payment paid. The caller holds the payment's lock, and has
+// seen that it is complete and has no order.
+//
+// Writes payments.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *AutocommitQueries) AttachPayment(ctx context.Context, arg AttachPaymentParams) (Payment, error) {
+	return sqlcgen.New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), guardAttachPayment)).AttachPayment(ctx, arg)
+}
+
+// BeginCharge notes that the provider is about to be asked for a payment. No row: it is not to
+// be asked (again). Overdue is whether it was asked first longer ago than max_age_ms, without an
+// answer since.
+//
+// Writes payments.
+func (q *AutocommitQueries) BeginCharge(ctx context.Context, arg BeginChargeParams) (BeginChargeRow, error) {
+	return q.write.BeginCharge(ctx, arg)
+}
+
+// BeginRefund notes that the provider is about to be asked for a refund. No row: it is not to be
+// asked (again). Overdue is whether it was asked first longer ago than max_age_ms, without an
+// answer since.
+//
+// Writes refunds. Reads payments.
+func (q *AutocommitQueries) BeginRefund(ctx context.Context, arg BeginRefundParams) (BeginRefundRow, error) {
+	return q.write.BeginRefund(ctx, arg)
+}
+
 // BookSeat takes a seat for a user, if it is free or its hold has ended, and the user has
 // fewer seats of the event than it may have; with hold_for, for that many microseconds. The
 // hold that has ended becomes an expired booking. The row says what was found and what was
@@ -66,6 +93,30 @@ func (q *AutocommitQueries) BookSeat(ctx context.Context, arg BookSeatParams) (B
 	return q.write.BookSeat(ctx, arg)
 }
 
+// CancelPayment gives a payment up that the provider was not asked for. Others stay as they are.
+//
+// Writes payments.
+func (q *AutocommitQueries) CancelPayment(ctx context.Context, id int64) (int64, error) {
+	return q.write.CancelPayment(ctx, id)
+}
+
+// CompletePayment records what the provider charged. The caller holds the payment's lock, and
+// has seen that it is pending.
+//
+// Writes payments.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *AutocommitQueries) CompletePayment(ctx context.Context, arg CompletePaymentParams) (Payment, error) {
+	return sqlcgen.New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), guardCompletePayment)).CompletePayment(ctx, arg)
+}
+
+// CompleteRefund records what the provider gave back. A refund that is not pending stays as it
+// is. The caller holds the payment's lock (LockPaymentOfRefund).
+//
+// Writes payments, refunds.
+func (q *AutocommitQueries) CompleteRefund(ctx context.Context, arg CompleteRefundParams) (int64, error) {
+	return q.write.CompleteRefund(ctx, arg)
+}
+
 // ConfirmBooking makes a booking of a hold that has not ended, by the clock. The row says what
 // the booking was before, and whether it was confirmed now. The caller has locked the seat by
 // the statement before (LockSeatOfBooking).
@@ -73,6 +124,15 @@ func (q *AutocommitQueries) BookSeat(ctx context.Context, arg BookSeatParams) (B
 // Writes bookings, seats. Reads bookings, seats.
 func (q *AutocommitQueries) ConfirmBooking(ctx context.Context, arg ConfirmBookingParams) (ConfirmBookingRow, error) {
 	return q.write.ConfirmBooking(ctx, arg)
+}
+
+// ConfirmReservation hands the goods over to an order. The caller holds the reservation's lock
+// (LockReservation), and has seen that it is active.
+//
+// Writes inventory_reservations.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *AutocommitQueries) ConfirmReservation(ctx context.Context, arg ConfirmReservationParams) (InventoryReservation, error) {
+	return sqlcgen.New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), guardConfirmReservation)).ConfirmReservation(ctx, arg)
 }
 
 // CountOrder counts an order of a user, and returns how many it has made by now.
@@ -166,6 +226,42 @@ func (q *AutocommitQueries) CreateProfile(ctx context.Context, arg CreateProfile
 	return q.write.CreateProfile(ctx, arg)
 }
 
+// CreateRefund notes that a payment's money is to go back, before the provider is asked. It
+// fails with refunds_payment_id_key if it is on its way, and with refunds_payment_id_fkey unless
+// the amount is the payment's.
+//
+// Writes refunds.
+func (q *AutocommitQueries) CreateRefund(ctx context.Context, arg CreateRefundParams) (Refund, error) {
+	return q.write.CreateRefund(ctx, arg)
+}
+
+// CreateReservation fails with inventory_reservations_idempotency_key_key if another request
+// has taken the key.
+//
+// Writes inventory_reservations.
+func (q *AutocommitQueries) CreateReservation(ctx context.Context, arg CreateReservationParams) (InventoryReservation, error) {
+	return q.write.CreateReservation(ctx, arg)
+}
+
+// CreateReservationItems puts products into a reservation, with the names and prices that the
+// caller has read under their locks. The arrays have a place for each product, in the same
+// order.
+//
+// Writes reservation_items.
+func (q *AutocommitQueries) CreateReservationItems(ctx context.Context, arg CreateReservationItemsParams) (int64, error) {
+	return q.write.CreateReservationItems(ctx, arg)
+}
+
+// CreateReservationPayment notes that a reservation is to be paid, before a provider is asked
+// for it. The caller holds the reservation's lock, and has seen that it is active. It fails with
+// payments_provider_key_key if another request has taken the key, and with
+// payments_reservation_id_key if the reservation has a payment.
+//
+// Writes payments.
+func (q *AutocommitQueries) CreateReservationPayment(ctx context.Context, arg CreateReservationPaymentParams) (Payment, error) {
+	return q.write.CreateReservationPayment(ctx, arg)
+}
+
 // CreateSettings gives a user the default settings.
 //
 // Writes settings.
@@ -214,6 +310,20 @@ func (q *AutocommitQueries) ExpireHolds(ctx context.Context, maxRows int64) (int
 	return q.write.ExpireHolds(ctx, maxRows)
 }
 
+// FailPayment records that the provider declined. A payment that is not pending stays as it is.
+//
+// Writes payments.
+func (q *AutocommitQueries) FailPayment(ctx context.Context, arg FailPaymentParams) (int64, error) {
+	return q.write.FailPayment(ctx, arg)
+}
+
+// FailRefund records that the provider declined. A refund that is not pending stays as it is.
+//
+// Writes refunds.
+func (q *AutocommitQueries) FailRefund(ctx context.Context, arg FailRefundParams) (int64, error) {
+	return q.write.FailRefund(ctx, arg)
+}
+
 // FeaturePost puts a post on today's front page, and returns its slot. No row, and nothing was
 // done: the page is full. It fails with featured_posts_pkey if the post was featured before,
 // and with featured_posts_author_id_day_key if another one of the author is there today. Until
@@ -243,9 +353,23 @@ func (q *AutocommitQueries) FindOrderByKey(ctx context.Context, idempotencyKey s
 	return q.read.FindOrderByKey(ctx, idempotencyKey)
 }
 
+// FindPaymentByKey finds the payment that a request with this key made.
+//
+// Reads payments.
+func (q *AutocommitQueries) FindPaymentByKey(ctx context.Context, providerKey string) (Payment, error) {
+	return q.read.FindPaymentByKey(ctx, providerKey)
+}
+
 // Reads payments.
 func (q *AutocommitQueries) FindPaymentOfOrder(ctx context.Context, orderID int64) (Payment, error) {
 	return q.read.FindPaymentOfOrder(ctx, orderID)
+}
+
+// FindPaymentOfReservation finds the payment of a reservation that was not declined or given up.
+//
+// Reads payments.
+func (q *AutocommitQueries) FindPaymentOfReservation(ctx context.Context, reservationID int64) (Payment, error) {
+	return q.read.FindPaymentOfReservation(ctx, reservationID)
 }
 
 // FindPostByKey finds what a request of an author with this key created.
@@ -253,6 +377,13 @@ func (q *AutocommitQueries) FindPaymentOfOrder(ctx context.Context, orderID int6
 // Reads posts.
 func (q *AutocommitQueries) FindPostByKey(ctx context.Context, arg FindPostByKeyParams) (Post, error) {
 	return q.read.FindPostByKey(ctx, arg)
+}
+
+// FindReservationByKey finds what a request with this key reserved.
+//
+// Reads inventory_reservations.
+func (q *AutocommitQueries) FindReservationByKey(ctx context.Context, idempotencyKey string) (InventoryReservation, error) {
+	return q.read.FindReservationByKey(ctx, idempotencyKey)
 }
 
 // Reads tags.
@@ -343,6 +474,27 @@ func (q *AutocommitQueries) GetOrder(ctx context.Context, id int64) (Order, erro
 	return q.read.GetOrder(ctx, id)
 }
 
+// GetOrderOfPayment reads the order that a payment is for, as it was last committed.
+//
+// Reads orders, payments.
+func (q *AutocommitQueries) GetOrderOfPayment(ctx context.Context, paymentID int64) (Order, error) {
+	return q.read.GetOrderOfPayment(ctx, paymentID)
+}
+
+// GetOrderWithUser reads what a letter about an order needs.
+//
+// Reads orders, users.
+func (q *AutocommitQueries) GetOrderWithUser(ctx context.Context, id int64) (GetOrderWithUserRow, error) {
+	return q.read.GetOrderWithUser(ctx, id)
+}
+
+// GetPayment reads a payment as it was last committed. To decide by what it says, lock it.
+//
+// Reads payments.
+func (q *AutocommitQueries) GetPayment(ctx context.Context, id int64) (Payment, error) {
+	return q.read.GetPayment(ctx, id)
+}
+
 // GetPost reads a post as it was last committed. To decide on a change by what it says, lock
 // the post instead, or change it at the version that it had.
 //
@@ -361,6 +513,19 @@ func (q *AutocommitQueries) GetProduct(ctx context.Context, id int64) (Product, 
 // Reads profiles.
 func (q *AutocommitQueries) GetProfile(ctx context.Context, userID int64) (Profile, error) {
 	return q.read.GetProfile(ctx, userID)
+}
+
+// Reads refunds.
+func (q *AutocommitQueries) GetRefund(ctx context.Context, id int64) (Refund, error) {
+	return q.read.GetRefund(ctx, id)
+}
+
+// GetReservation reads a reservation as it was last committed. To decide by what it says, lock
+// it.
+//
+// Reads inventory_reservations.
+func (q *AutocommitQueries) GetReservation(ctx context.Context, id int64) (InventoryReservation, error) {
+	return q.read.GetReservation(ctx, id)
 }
 
 // Reads settings.
@@ -384,6 +549,16 @@ func (q *AutocommitQueries) GetTransfer(ctx context.Context, id int64) (Transfer
 // Reads users.
 func (q *AutocommitQueries) GetUser(ctx context.Context, id int64) (User, error) {
 	return q.read.GetUser(ctx, id)
+}
+
+// GiveUpPayments ends the payments of reservations that were released or have expired: those
+// that the provider was not asked for are cancelled, and what was charged is to go back. It
+// returns the refunds. A payment without an answer yet stays pending: what becomes of it is
+// decided when the answer is recorded. The caller holds the locks of the reservations.
+//
+// Writes payments, refunds. Locks payments FOR NO KEY UPDATE, ordered by p.id. Reads inventory_reservations.
+func (q *AutocommitQueries) GiveUpPayments(ctx context.Context, reservationIds []int64) ([]Refund, error) {
+	return q.write.GiveUpPayments(ctx, reservationIds)
 }
 
 // Reads accounts.
@@ -423,6 +598,14 @@ func (q *AutocommitQueries) ListEntries(ctx context.Context, arg ListEntriesPara
 	return q.read.ListEntries(ctx, arg)
 }
 
+// ListExpiredReservations finds active reservations whose time is over by the server's clock,
+// those first that have been for longest.
+//
+// Reads inventory_reservations.
+func (q *AutocommitQueries) ListExpiredReservations(ctx context.Context, maxRows int64) ([]int64, error) {
+	return q.read.ListExpiredReservations(ctx, maxRows)
+}
+
 // ListNotifications returns a page of what a user was told, newest first, below an id that an
 // earlier page ended with.
 //
@@ -442,6 +625,26 @@ func (q *AutocommitQueries) ListOrderItems(ctx context.Context, orderID int64) (
 // Reads posts.
 func (q *AutocommitQueries) ListPostsOfAuthor(ctx context.Context, arg ListPostsOfAuthorParams) ([]ListPostsOfAuthorRow, error) {
 	return q.read.ListPostsOfAuthor(ctx, arg)
+}
+
+// ListRefundsOfPayment lists the attempts to give a payment's money back, oldest first: all but
+// the last one were declined.
+//
+// Reads refunds.
+func (q *AutocommitQueries) ListRefundsOfPayment(ctx context.Context, paymentID int64) ([]Refund, error) {
+	return q.read.ListRefundsOfPayment(ctx, paymentID)
+}
+
+// Reads reservation_items.
+func (q *AutocommitQueries) ListReservationItems(ctx context.Context, reservationID int64) ([]ReservationItem, error) {
+	return q.read.ListReservationItems(ctx, reservationID)
+}
+
+// ListReservationItemsByKey lists what a request with this key reserved.
+//
+// Reads inventory_reservations, reservation_items.
+func (q *AutocommitQueries) ListReservationItemsByKey(ctx context.Context, idempotencyKey string) ([]ReservationItem, error) {
+	return q.read.ListReservationItemsByKey(ctx, idempotencyKey)
 }
 
 // ListSystemLog returns what was done to a record, oldest first, above a version that an
@@ -464,6 +667,31 @@ func (q *AutocommitQueries) ListTagsOfPost(ctx context.Context, postID int64) ([
 // Calls nextval().
 func (q *AutocommitQueries) NextOrder(ctx context.Context) (NextOrderRow, error) {
 	return q.write.NextOrder(ctx)
+}
+
+// NextPayment returns the number of a payment that is about to be made, so that what refers to
+// it can travel with it. A number that is not used is missing.
+//
+// Calls nextval().
+func (q *AutocommitQueries) NextPayment(ctx context.Context) (int64, error) {
+	return q.write.NextPayment(ctx)
+}
+
+// NextRefund returns the number of a refund that is about to be made, so that what refers to it
+// can travel with it. A number that is not used is missing.
+//
+// Calls nextval().
+func (q *AutocommitQueries) NextRefund(ctx context.Context) (int64, error) {
+	return q.write.NextRefund(ctx)
+}
+
+// NextReservation returns the number of a reservation that is about to be made, and the times
+// that it will bear, by the server's clock: so everything can travel with COMMIT. A number that
+// is not used is missing.
+//
+// Calls nextval().
+func (q *AutocommitQueries) NextReservation(ctx context.Context, lifetimeMs int64) (NextReservationRow, error) {
+	return q.write.NextReservation(ctx, lifetimeMs)
 }
 
 // NotifyFollowers tells everybody who follows the author of a post of it, however many they
@@ -494,6 +722,15 @@ func (q *AutocommitQueries) PublishPost(ctx context.Context, id int64) (Post, er
 // Writes accounts, ledger_entries, transfers.
 func (q *AutocommitQueries) RecordTransfer(ctx context.Context, arg RecordTransferParams) (RecordTransferRow, error) {
 	return q.write.RecordTransfer(ctx, arg)
+}
+
+// ReleaseReservation ends a reservation that is active, and puts its goods back into stock. No
+// row, and nothing was done: it is not active any more, or there is none. The caller holds the
+// locks of the products (LockProductsOfReservations).
+//
+// Writes inventory_reservations, products. Reads reservation_items.
+func (q *AutocommitQueries) ReleaseReservation(ctx context.Context, id int64) (ReleaseReservationRow, error) {
+	return q.write.ReleaseReservation(ctx, id)
 }
 
 // Writes follows.
@@ -536,6 +773,14 @@ func (q *AutocommitQueries) SetAccountStatusAtVersion(ctx context.Context, arg S
 // Fails with a *txn.AffectedError unless it changes one row.
 func (q *AutocommitQueries) SetOrderStatus(ctx context.Context, arg SetOrderStatusParams) (Order, error) {
 	return sqlcgen.New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), guardSetOrderStatus)).SetOrderStatus(ctx, arg)
+}
+
+// SetPaymentStatus moves a payment on: what may follow what, payments_status_follows says.
+//
+// Writes payments.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *AutocommitQueries) SetPaymentStatus(ctx context.Context, arg SetPaymentStatusParams) (Payment, error) {
+	return sqlcgen.New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), guardSetPaymentStatus)).SetPaymentStatus(ctx, arg)
 }
 
 // SetProductPrice changes what a product costs from now on, and returns what it cost until then.

@@ -8,6 +8,39 @@ import (
 
 // The queries that must change one row, in the form that fails by itself if they do not.
 var (
+	guardAttachPayment = &sqlcbind.Guard{
+		SQL: `-- name: AttachPayment :one
+WITH interlock_changed AS (
+UPDATE payments SET order_id = $1::bigint
+WHERE id = $2 AND status = 'completed' AND order_id IS NULL
+RETURNING id, order_id, user_id, amount_minor, method, status, provider_key, created_at, reservation_id, asked_at, charge_reference, decline_code)
+SELECT interlock_changed.* FROM (VALUES (1)) AS interlock_one LEFT JOIN interlock_changed ON true
+WHERE CASE (SELECT pg_catalog.count(*) FROM interlock_changed) WHEN 1 THEN 0
+WHEN 0 THEN (-1)::information_schema.cardinal_number ELSE pg_catalog.length('no'::information_schema.yes_or_no) END = 0
+`,
+	}
+	guardCompletePayment = &sqlcbind.Guard{
+		SQL: `-- name: CompletePayment :one
+WITH interlock_changed AS (
+UPDATE payments SET status = $1, charge_reference = $2::text
+WHERE id = $3 AND status = 'pending'
+RETURNING id, order_id, user_id, amount_minor, method, status, provider_key, created_at, reservation_id, asked_at, charge_reference, decline_code)
+SELECT interlock_changed.* FROM (VALUES (1)) AS interlock_one LEFT JOIN interlock_changed ON true
+WHERE CASE (SELECT pg_catalog.count(*) FROM interlock_changed) WHEN 1 THEN 0
+WHEN 0 THEN (-1)::information_schema.cardinal_number ELSE pg_catalog.length('no'::information_schema.yes_or_no) END = 0
+`,
+	}
+	guardConfirmReservation = &sqlcbind.Guard{
+		SQL: `-- name: ConfirmReservation :one
+WITH interlock_changed AS (
+UPDATE inventory_reservations SET status = 'confirmed', order_id = $1::bigint, closed_at = now()
+WHERE id = $2 AND status = 'active'
+RETURNING id, user_id, idempotency_key, status, total_minor, order_id, expires_at, closed_at, created_at)
+SELECT interlock_changed.* FROM (VALUES (1)) AS interlock_one LEFT JOIN interlock_changed ON true
+WHERE CASE (SELECT pg_catalog.count(*) FROM interlock_changed) WHEN 1 THEN 0
+WHEN 0 THEN (-1)::information_schema.cardinal_number ELSE pg_catalog.length('no'::information_schema.yes_or_no) END = 0
+`,
+	}
 	guardCountPublishedPost = &sqlcbind.Guard{
 		SQL: `-- name: CountPublishedPost :one
 WITH interlock_changed AS (
@@ -77,6 +110,15 @@ WITH interlock_changed AS (
 UPDATE orders SET status = $1, stock_returned = $2, version = version + 1
 WHERE id = $3
 RETURNING id, user_id, idempotency_key, request_digest, status, subtotal_minor, discount_minor, total_minor, shipping_address, payment_method, note, stock_returned, version, created_at)
+SELECT interlock_changed.* FROM (VALUES (1)) AS interlock_one LEFT JOIN interlock_changed ON true
+WHERE CASE (SELECT pg_catalog.count(*) FROM interlock_changed) WHEN 1 THEN 0
+WHEN 0 THEN (-1)::information_schema.cardinal_number ELSE pg_catalog.length('no'::information_schema.yes_or_no) END = 0
+`,
+	}
+	guardSetPaymentStatus = &sqlcbind.Guard{
+		SQL: `-- name: SetPaymentStatus :one
+WITH interlock_changed AS (
+UPDATE payments SET status = $1 WHERE id = $2 RETURNING id, order_id, user_id, amount_minor, method, status, provider_key, created_at, reservation_id, asked_at, charge_reference, decline_code)
 SELECT interlock_changed.* FROM (VALUES (1)) AS interlock_one LEFT JOIN interlock_changed ON true
 WHERE CASE (SELECT pg_catalog.count(*) FROM interlock_changed) WHEN 1 THEN 0
 WHEN 0 THEN (-1)::information_schema.cardinal_number ELSE pg_catalog.length('no'::information_schema.yes_or_no) END = 0

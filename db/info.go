@@ -27,6 +27,30 @@ var QueryInfo = []txn.QueryInfo{
 		Writes: []string{"tags"},
 	},
 	{
+		Name: "AttachPayment", Command: "one", Kind: txn.WriteQuery,
+		Writes:     []string{"payments"},
+		AffectsOne: true,
+		Implied: []txn.QueryLock{
+			{Table: "orders", Strength: "FOR KEY SHARE"},
+			{Table: "payments", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
+		Name: "BeginCharge", Command: "one", Kind: txn.WriteQuery,
+		Writes: []string{"payments"},
+		Implied: []txn.QueryLock{
+			{Table: "payments", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
+		Name: "BeginRefund", Command: "one", Kind: txn.WriteQuery,
+		Reads:  []string{"payments"},
+		Writes: []string{"refunds"},
+		Implied: []txn.QueryLock{
+			{Table: "refunds", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
 		Name: "BookAnySeat", Command: "one", Kind: txn.LockQuery,
 		Reads:  []string{"bookings", "events"},
 		Writes: []string{"bookings", "seats"},
@@ -52,6 +76,13 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "CancelPayment", Command: "execrows", Kind: txn.WriteQuery,
+		Writes: []string{"payments"},
+		Implied: []txn.QueryLock{
+			{Table: "payments", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
 		Name: "ChangeCriticalRecord", Command: "one", Kind: txn.LockQuery,
 		Reads:  []string{"critical_record_copies"},
 		Writes: []string{"critical_record_copies", "critical_records", "system_log"},
@@ -67,12 +98,37 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "CompletePayment", Command: "one", Kind: txn.WriteQuery,
+		Writes:     []string{"payments"},
+		AffectsOne: true,
+		Implied: []txn.QueryLock{
+			{Table: "payments", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
+		Name: "CompleteRefund", Command: "execrows", Kind: txn.WriteQuery,
+		Writes: []string{"payments", "refunds"},
+		Implied: []txn.QueryLock{
+			{Table: "payments", Strength: "FOR NO KEY UPDATE"},
+			{Table: "refunds", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
 		Name: "ConfirmBooking", Command: "one", Kind: txn.WriteQuery,
 		Reads:  []string{"bookings", "seats"},
 		Writes: []string{"bookings", "seats"},
 		Implied: []txn.QueryLock{
 			{Table: "bookings", Strength: "FOR NO KEY UPDATE"},
 			{Table: "seats", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
+		Name: "ConfirmReservation", Command: "one", Kind: txn.WriteQuery,
+		Writes:     []string{"inventory_reservations"},
+		AffectsOne: true,
+		Implied: []txn.QueryLock{
+			{Table: "inventory_reservations", Strength: "FOR NO KEY UPDATE"},
+			{Table: "orders", Strength: "FOR KEY SHARE"},
 		},
 	},
 	{
@@ -154,6 +210,7 @@ var QueryInfo = []txn.QueryInfo{
 		Name: "CreatePayment", Command: "one", Kind: txn.WriteQuery,
 		Writes: []string{"payments"},
 		Implied: []txn.QueryLock{
+			{Table: "inventory_reservations", Strength: "FOR KEY SHARE"},
 			{Table: "orders", Strength: "FOR KEY SHARE"},
 			{Table: "users", Strength: "FOR KEY SHARE"},
 		},
@@ -173,6 +230,38 @@ var QueryInfo = []txn.QueryInfo{
 		Name: "CreateProfile", Command: "one", Kind: txn.WriteQuery,
 		Writes: []string{"profiles"},
 		Implied: []txn.QueryLock{
+			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "CreateRefund", Command: "one", Kind: txn.WriteQuery,
+		Writes: []string{"refunds"},
+		Implied: []txn.QueryLock{
+			{Table: "payments", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "CreateReservation", Command: "one", Kind: txn.WriteQuery,
+		Writes: []string{"inventory_reservations"},
+		Implied: []txn.QueryLock{
+			{Table: "orders", Strength: "FOR KEY SHARE"},
+			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "CreateReservationItems", Command: "execrows", Kind: txn.WriteQuery,
+		Writes: []string{"reservation_items"},
+		Implied: []txn.QueryLock{
+			{Table: "inventory_reservations", Strength: "FOR KEY SHARE"},
+			{Table: "products", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "CreateReservationPayment", Command: "one", Kind: txn.WriteQuery,
+		Writes: []string{"payments"},
+		Implied: []txn.QueryLock{
+			{Table: "inventory_reservations", Strength: "FOR KEY SHARE"},
+			{Table: "orders", Strength: "FOR KEY SHARE"},
 			{Table: "users", Strength: "FOR KEY SHARE"},
 		},
 	},
@@ -225,6 +314,32 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "ExpireReservations", Command: "many", Kind: txn.LockQuery,
+		Reads:  []string{"reservation_items"},
+		Writes: []string{"inventory_reservations", "products"},
+		Locks: []txn.QueryLock{
+			{Table: "inventory_reservations", Strength: "FOR NO KEY UPDATE", Wait: "SKIP LOCKED", Order: "id"},
+		},
+		Implied: []txn.QueryLock{
+			{Table: "inventory_reservations", Strength: "FOR NO KEY UPDATE"},
+			{Table: "products", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
+		Name: "FailPayment", Command: "execrows", Kind: txn.WriteQuery,
+		Writes: []string{"payments"},
+		Implied: []txn.QueryLock{
+			{Table: "payments", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
+		Name: "FailRefund", Command: "execrows", Kind: txn.WriteQuery,
+		Writes: []string{"refunds"},
+		Implied: []txn.QueryLock{
+			{Table: "refunds", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
 		Name: "FeaturePost", Command: "one", Kind: txn.WriteQuery,
 		Writes: []string{"featured_posts", "front_pages"},
 		Implied: []txn.QueryLock{
@@ -246,12 +361,24 @@ var QueryInfo = []txn.QueryInfo{
 		Reads: []string{"orders"},
 	},
 	{
+		Name: "FindPaymentByKey", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"payments"},
+	},
+	{
 		Name: "FindPaymentOfOrder", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"payments"},
+	},
+	{
+		Name: "FindPaymentOfReservation", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"payments"},
 	},
 	{
 		Name: "FindPostByKey", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"posts"},
+	},
+	{
+		Name: "FindReservationByKey", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"inventory_reservations"},
 	},
 	{
 		Name: "FindTags", Command: "many", Kind: txn.ReadQuery,
@@ -305,6 +432,18 @@ var QueryInfo = []txn.QueryInfo{
 		Reads: []string{"orders"},
 	},
 	{
+		Name: "GetOrderOfPayment", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"orders", "payments"},
+	},
+	{
+		Name: "GetOrderWithUser", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"orders", "users"},
+	},
+	{
+		Name: "GetPayment", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"payments"},
+	},
+	{
 		Name: "GetPost", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"posts"},
 	},
@@ -315,6 +454,14 @@ var QueryInfo = []txn.QueryInfo{
 	{
 		Name: "GetProfile", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"profiles"},
+	},
+	{
+		Name: "GetRefund", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"refunds"},
+	},
+	{
+		Name: "GetReservation", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"inventory_reservations"},
 	},
 	{
 		Name: "GetSettings", Command: "one", Kind: txn.ReadQuery,
@@ -331,6 +478,18 @@ var QueryInfo = []txn.QueryInfo{
 	{
 		Name: "GetUser", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"users"},
+	},
+	{
+		Name: "GiveUpPayments", Command: "many", Kind: txn.WriteQuery,
+		Reads:  []string{"inventory_reservations"},
+		Writes: []string{"payments", "refunds"},
+		Locks: []txn.QueryLock{
+			{Table: "payments", Strength: "FOR NO KEY UPDATE", Order: "p.id"},
+		},
+		Implied: []txn.QueryLock{
+			{Table: "payments", Strength: "FOR KEY SHARE"},
+			{Table: "payments", Strength: "FOR NO KEY UPDATE"},
+		},
 	},
 	{
 		Name: "ListAccountsOfUser", Command: "many", Kind: txn.ReadQuery,
@@ -353,6 +512,10 @@ var QueryInfo = []txn.QueryInfo{
 		Reads: []string{"ledger_entries", "transfers"},
 	},
 	{
+		Name: "ListExpiredReservations", Command: "many", Kind: txn.ReadQuery,
+		Reads: []string{"inventory_reservations"},
+	},
+	{
 		Name: "ListNotifications", Command: "many", Kind: txn.ReadQuery,
 		Reads: []string{"notifications"},
 	},
@@ -363,6 +526,18 @@ var QueryInfo = []txn.QueryInfo{
 	{
 		Name: "ListPostsOfAuthor", Command: "many", Kind: txn.ReadQuery,
 		Reads: []string{"posts"},
+	},
+	{
+		Name: "ListRefundsOfPayment", Command: "many", Kind: txn.ReadQuery,
+		Reads: []string{"refunds"},
+	},
+	{
+		Name: "ListReservationItems", Command: "many", Kind: txn.ReadQuery,
+		Reads: []string{"reservation_items"},
+	},
+	{
+		Name: "ListReservationItemsByKey", Command: "many", Kind: txn.ReadQuery,
+		Reads: []string{"inventory_reservations", "reservation_items"},
 	},
 	{
 		Name: "ListSystemLog", Command: "many", Kind: txn.ReadQuery,
@@ -453,6 +628,13 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "LockOrderOfPayment", Command: "one", Kind: txn.LockQuery,
+		Reads: []string{"payments"},
+		Locks: []txn.QueryLock{
+			{Table: "orders", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
 		Name: "LockOrderedProductsForKeyShare", Command: "many", Kind: txn.LockQuery,
 		Reads: []string{"order_items", "orders"},
 		Locks: []txn.QueryLock{
@@ -472,6 +654,25 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "LockPayment", Command: "one", Kind: txn.LockQuery,
+		Locks: []txn.QueryLock{
+			{Table: "payments", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
+		Name: "LockPaymentOfOrder", Command: "one", Kind: txn.LockQuery,
+		Locks: []txn.QueryLock{
+			{Table: "payments", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
+		Name: "LockPaymentOfRefund", Command: "one", Kind: txn.LockQuery,
+		Reads: []string{"refunds"},
+		Locks: []txn.QueryLock{
+			{Table: "payments", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
 		Name: "LockPost", Command: "one", Kind: txn.LockQuery,
 		Locks: []txn.QueryLock{
 			{Table: "posts", Strength: "FOR NO KEY UPDATE"},
@@ -481,6 +682,33 @@ var QueryInfo = []txn.QueryInfo{
 		Name: "LockProducts", Command: "many", Kind: txn.LockQuery,
 		Locks: []txn.QueryLock{
 			{Table: "products", Strength: "FOR NO KEY UPDATE", Order: "id"},
+		},
+	},
+	{
+		Name: "LockProductsOfOrder", Command: "many", Kind: txn.LockQuery,
+		Reads: []string{"order_items"},
+		Locks: []txn.QueryLock{
+			{Table: "products", Strength: "FOR NO KEY UPDATE", Order: "p.id"},
+		},
+	},
+	{
+		Name: "LockProductsOfReservations", Command: "many", Kind: txn.LockQuery,
+		Reads: []string{"reservation_items"},
+		Locks: []txn.QueryLock{
+			{Table: "products", Strength: "FOR NO KEY UPDATE", Order: "p.id"},
+		},
+	},
+	{
+		Name: "LockReservation", Command: "one", Kind: txn.LockQuery,
+		Locks: []txn.QueryLock{
+			{Table: "inventory_reservations", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
+		Name: "LockReservationOfPayment", Command: "one", Kind: txn.LockQuery,
+		Reads: []string{"payments"},
+		Locks: []txn.QueryLock{
+			{Table: "inventory_reservations", Strength: "FOR NO KEY UPDATE"},
 		},
 	},
 	{
@@ -513,6 +741,18 @@ var QueryInfo = []txn.QueryInfo{
 		Calls: []string{"nextval"},
 	},
 	{
+		Name: "NextPayment", Command: "one", Kind: txn.WriteQuery,
+		Calls: []string{"nextval"},
+	},
+	{
+		Name: "NextRefund", Command: "one", Kind: txn.WriteQuery,
+		Calls: []string{"nextval"},
+	},
+	{
+		Name: "NextReservation", Command: "one", Kind: txn.WriteQuery,
+		Calls: []string{"nextval"},
+	},
+	{
 		Name: "NotifyFollowers", Command: "execrows", Kind: txn.WriteQuery,
 		Reads:  []string{"follows", "posts", "users"},
 		Writes: []string{"notifications"},
@@ -536,6 +776,15 @@ var QueryInfo = []txn.QueryInfo{
 			{Table: "accounts", Strength: "FOR KEY SHARE"},
 			{Table: "accounts", Strength: "FOR NO KEY UPDATE"},
 			{Table: "transfers", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
+		Name: "ReleaseReservation", Command: "one", Kind: txn.WriteQuery,
+		Reads:  []string{"reservation_items"},
+		Writes: []string{"inventory_reservations", "products"},
+		Implied: []txn.QueryLock{
+			{Table: "inventory_reservations", Strength: "FOR NO KEY UPDATE"},
+			{Table: "products", Strength: "FOR NO KEY UPDATE"},
 		},
 	},
 	{
@@ -575,6 +824,14 @@ var QueryInfo = []txn.QueryInfo{
 		AffectsOne: true,
 		Implied: []txn.QueryLock{
 			{Table: "orders", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
+		Name: "SetPaymentStatus", Command: "one", Kind: txn.WriteQuery,
+		Writes:     []string{"payments"},
+		AffectsOne: true,
+		Implied: []txn.QueryLock{
+			{Table: "payments", Strength: "FOR NO KEY UPDATE"},
 		},
 	},
 	{

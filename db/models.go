@@ -38,6 +38,11 @@ type (
 	GetBookingRow        = sqlcgen.GetBookingRow
 )
 
+// Of the queries in checkout.sql.
+type (
+	GetOrderWithUserRow = sqlcgen.GetOrderWithUserRow
+)
+
 // Of the queries in critical_record.sql.
 type (
 	ChangeCriticalRecordParams      = sqlcgen.ChangeCriticalRecordParams
@@ -67,54 +72,61 @@ type (
 
 // Shared by the queries.
 type (
-	Account             = sqlcgen.Account
-	AccountKind         = sqlcgen.AccountKind
-	AccountStatus       = sqlcgen.AccountStatus
-	ActivityLog         = sqlcgen.ActivityLog
-	AuthorCounter       = sqlcgen.AuthorCounter
-	BalanceCertificate  = sqlcgen.BalanceCertificate
-	Booking             = sqlcgen.Booking
-	BookingStatus       = sqlcgen.BookingStatus
-	CriticalRecord      = sqlcgen.CriticalRecord
-	CriticalRecordCopy  = sqlcgen.CriticalRecordCopy
-	CustomerCounter     = sqlcgen.CustomerCounter
-	Event               = sqlcgen.Event
-	FeaturedPost        = sqlcgen.FeaturedPost
-	Follow              = sqlcgen.Follow
-	FrontPage           = sqlcgen.FrontPage
-	LedgerEntry         = sqlcgen.LedgerEntry
-	Notification        = sqlcgen.Notification
-	NullAccountKind     = sqlcgen.NullAccountKind
-	NullAccountStatus   = sqlcgen.NullAccountStatus
-	NullBookingStatus   = sqlcgen.NullBookingStatus
-	NullOrderStatus     = sqlcgen.NullOrderStatus
-	NullPaymentMethod   = sqlcgen.NullPaymentMethod
-	NullPaymentStatus   = sqlcgen.NullPaymentStatus
-	NullPostStatus      = sqlcgen.NullPostStatus
-	NullSeatStatus      = sqlcgen.NullSeatStatus
-	NullSystemOperation = sqlcgen.NullSystemOperation
-	NullTransferKind    = sqlcgen.NullTransferKind
-	Order               = sqlcgen.Order
-	OrderItem           = sqlcgen.OrderItem
-	OrderStatus         = sqlcgen.OrderStatus
-	Payment             = sqlcgen.Payment
-	PaymentMethod       = sqlcgen.PaymentMethod
-	PaymentStatus       = sqlcgen.PaymentStatus
-	Post                = sqlcgen.Post
-	PostStatus          = sqlcgen.PostStatus
-	PostTag             = sqlcgen.PostTag
-	Product             = sqlcgen.Product
-	Profile             = sqlcgen.Profile
-	Seat                = sqlcgen.Seat
-	SeatStatus          = sqlcgen.SeatStatus
-	Setting             = sqlcgen.Setting
-	SystemLog           = sqlcgen.SystemLog
-	SystemOperation     = sqlcgen.SystemOperation
-	Tag                 = sqlcgen.Tag
-	Transfer            = sqlcgen.Transfer
-	TransferKind        = sqlcgen.TransferKind
-	User                = sqlcgen.User
-	WelcomeBonuse       = sqlcgen.WelcomeBonuse
+	Account               = sqlcgen.Account
+	AccountKind           = sqlcgen.AccountKind
+	AccountStatus         = sqlcgen.AccountStatus
+	ActivityLog           = sqlcgen.ActivityLog
+	AuthorCounter         = sqlcgen.AuthorCounter
+	BalanceCertificate    = sqlcgen.BalanceCertificate
+	Booking               = sqlcgen.Booking
+	BookingStatus         = sqlcgen.BookingStatus
+	CriticalRecord        = sqlcgen.CriticalRecord
+	CriticalRecordCopy    = sqlcgen.CriticalRecordCopy
+	CustomerCounter       = sqlcgen.CustomerCounter
+	Event                 = sqlcgen.Event
+	FeaturedPost          = sqlcgen.FeaturedPost
+	Follow                = sqlcgen.Follow
+	FrontPage             = sqlcgen.FrontPage
+	InventoryReservation  = sqlcgen.InventoryReservation
+	LedgerEntry           = sqlcgen.LedgerEntry
+	Notification          = sqlcgen.Notification
+	NullAccountKind       = sqlcgen.NullAccountKind
+	NullAccountStatus     = sqlcgen.NullAccountStatus
+	NullBookingStatus     = sqlcgen.NullBookingStatus
+	NullOrderStatus       = sqlcgen.NullOrderStatus
+	NullPaymentMethod     = sqlcgen.NullPaymentMethod
+	NullPaymentStatus     = sqlcgen.NullPaymentStatus
+	NullPostStatus        = sqlcgen.NullPostStatus
+	NullRefundStatus      = sqlcgen.NullRefundStatus
+	NullReservationStatus = sqlcgen.NullReservationStatus
+	NullSeatStatus        = sqlcgen.NullSeatStatus
+	NullSystemOperation   = sqlcgen.NullSystemOperation
+	NullTransferKind      = sqlcgen.NullTransferKind
+	Order                 = sqlcgen.Order
+	OrderItem             = sqlcgen.OrderItem
+	OrderStatus           = sqlcgen.OrderStatus
+	Payment               = sqlcgen.Payment
+	PaymentMethod         = sqlcgen.PaymentMethod
+	PaymentStatus         = sqlcgen.PaymentStatus
+	Post                  = sqlcgen.Post
+	PostStatus            = sqlcgen.PostStatus
+	PostTag               = sqlcgen.PostTag
+	Product               = sqlcgen.Product
+	Profile               = sqlcgen.Profile
+	Refund                = sqlcgen.Refund
+	RefundStatus          = sqlcgen.RefundStatus
+	ReservationItem       = sqlcgen.ReservationItem
+	ReservationStatus     = sqlcgen.ReservationStatus
+	Seat                  = sqlcgen.Seat
+	SeatStatus            = sqlcgen.SeatStatus
+	Setting               = sqlcgen.Setting
+	SystemLog             = sqlcgen.SystemLog
+	SystemOperation       = sqlcgen.SystemOperation
+	Tag                   = sqlcgen.Tag
+	Transfer              = sqlcgen.Transfer
+	TransferKind          = sqlcgen.TransferKind
+	User                  = sqlcgen.User
+	WelcomeBonuse         = sqlcgen.WelcomeBonuse
 )
 
 // Values of the enumerations.
@@ -146,6 +158,13 @@ const (
 	PaymentStatusRefunded                = sqlcgen.PaymentStatusRefunded
 	PostStatusDraft                      = sqlcgen.PostStatusDraft
 	PostStatusPublished                  = sqlcgen.PostStatusPublished
+	RefundStatusPending                  = sqlcgen.RefundStatusPending
+	RefundStatusCompleted                = sqlcgen.RefundStatusCompleted
+	RefundStatusFailed                   = sqlcgen.RefundStatusFailed
+	ReservationStatusActive              = sqlcgen.ReservationStatusActive
+	ReservationStatusConfirmed           = sqlcgen.ReservationStatusConfirmed
+	ReservationStatusReleased            = sqlcgen.ReservationStatusReleased
+	ReservationStatusExpired             = sqlcgen.ReservationStatusExpired
 	SeatStatusFree                       = sqlcgen.SeatStatusFree
 	SeatStatusHeld                       = sqlcgen.SeatStatusHeld
 	SeatStatusBooked                     = sqlcgen.SeatStatusBooked
@@ -178,6 +197,12 @@ func AllPaymentStatusValues() []PaymentStatus { return sqlcgen.AllPaymentStatusV
 // AllPostStatusValues is sqlc's function of that name.
 func AllPostStatusValues() []PostStatus { return sqlcgen.AllPostStatusValues() }
 
+// AllRefundStatusValues is sqlc's function of that name.
+func AllRefundStatusValues() []RefundStatus { return sqlcgen.AllRefundStatusValues() }
+
+// AllReservationStatusValues is sqlc's function of that name.
+func AllReservationStatusValues() []ReservationStatus { return sqlcgen.AllReservationStatusValues() }
+
 // AllSeatStatusValues is sqlc's function of that name.
 func AllSeatStatusValues() []SeatStatus { return sqlcgen.AllSeatStatusValues() }
 
@@ -207,6 +232,26 @@ type (
 	CreatePaymentParams = sqlcgen.CreatePaymentParams
 )
 
+// Of the queries in payment_charge.sql.
+type (
+	AttachPaymentParams            = sqlcgen.AttachPaymentParams
+	BeginChargeParams              = sqlcgen.BeginChargeParams
+	BeginChargeRow                 = sqlcgen.BeginChargeRow
+	CompletePaymentParams          = sqlcgen.CompletePaymentParams
+	CreateReservationPaymentParams = sqlcgen.CreateReservationPaymentParams
+	FailPaymentParams              = sqlcgen.FailPaymentParams
+	SetPaymentStatusParams         = sqlcgen.SetPaymentStatusParams
+)
+
+// Of the queries in payment_refund.sql.
+type (
+	BeginRefundParams    = sqlcgen.BeginRefundParams
+	BeginRefundRow       = sqlcgen.BeginRefundRow
+	CompleteRefundParams = sqlcgen.CompleteRefundParams
+	CreateRefundParams   = sqlcgen.CreateRefundParams
+	FailRefundParams     = sqlcgen.FailRefundParams
+)
+
 // Of the queries in post.sql.
 type (
 	CreatePostParams        = sqlcgen.CreatePostParams
@@ -226,6 +271,17 @@ type (
 	SetProductPriceRow     = sqlcgen.SetProductPriceRow
 	SetProductPricesParams = sqlcgen.SetProductPricesParams
 	TakeStockParams        = sqlcgen.TakeStockParams
+)
+
+// Of the queries in reservation.sql.
+type (
+	ConfirmReservationParams     = sqlcgen.ConfirmReservationParams
+	CreateReservationItemsParams = sqlcgen.CreateReservationItemsParams
+	CreateReservationParams      = sqlcgen.CreateReservationParams
+	ExpireReservationsParams     = sqlcgen.ExpireReservationsParams
+	LockReservationRow           = sqlcgen.LockReservationRow
+	NextReservationRow           = sqlcgen.NextReservationRow
+	ReleaseReservationRow        = sqlcgen.ReleaseReservationRow
 )
 
 // Of the queries in seat.sql.

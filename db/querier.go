@@ -21,13 +21,28 @@ type ReadQuerier interface {
 	// Reads orders.
 	FindOrderByKey(ctx context.Context, idempotencyKey string) (Order, error)
 
+	// FindPaymentByKey finds the payment that a request with this key made.
+	//
+	// Reads payments.
+	FindPaymentByKey(ctx context.Context, providerKey string) (Payment, error)
+
 	// Reads payments.
 	FindPaymentOfOrder(ctx context.Context, orderID int64) (Payment, error)
+
+	// FindPaymentOfReservation finds the payment of a reservation that was not declined or given up.
+	//
+	// Reads payments.
+	FindPaymentOfReservation(ctx context.Context, reservationID int64) (Payment, error)
 
 	// FindPostByKey finds what a request of an author with this key created.
 	//
 	// Reads posts.
 	FindPostByKey(ctx context.Context, arg FindPostByKeyParams) (Post, error)
+
+	// FindReservationByKey finds what a request with this key reserved.
+	//
+	// Reads inventory_reservations.
+	FindReservationByKey(ctx context.Context, idempotencyKey string) (InventoryReservation, error)
 
 	// Reads tags.
 	FindTags(ctx context.Context, names []string) ([]Tag, error)
@@ -91,6 +106,21 @@ type ReadQuerier interface {
 	// Reads orders.
 	GetOrder(ctx context.Context, id int64) (Order, error)
 
+	// GetOrderOfPayment reads the order that a payment is for, as it was last committed.
+	//
+	// Reads orders, payments.
+	GetOrderOfPayment(ctx context.Context, paymentID int64) (Order, error)
+
+	// GetOrderWithUser reads what a letter about an order needs.
+	//
+	// Reads orders, users.
+	GetOrderWithUser(ctx context.Context, id int64) (GetOrderWithUserRow, error)
+
+	// GetPayment reads a payment as it was last committed. To decide by what it says, lock it.
+	//
+	// Reads payments.
+	GetPayment(ctx context.Context, id int64) (Payment, error)
+
 	// GetPost reads a post as it was last committed. To decide on a change by what it says, lock
 	// the post instead, or change it at the version that it had.
 	//
@@ -104,6 +134,15 @@ type ReadQuerier interface {
 
 	// Reads profiles.
 	GetProfile(ctx context.Context, userID int64) (Profile, error)
+
+	// Reads refunds.
+	GetRefund(ctx context.Context, id int64) (Refund, error)
+
+	// GetReservation reads a reservation as it was last committed. To decide by what it says, lock
+	// it.
+	//
+	// Reads inventory_reservations.
+	GetReservation(ctx context.Context, id int64) (InventoryReservation, error)
 
 	// Reads settings.
 	GetSettings(ctx context.Context, userID int64) (Setting, error)
@@ -147,6 +186,12 @@ type ReadQuerier interface {
 	// Reads ledger_entries, transfers.
 	ListEntries(ctx context.Context, arg ListEntriesParams) ([]ListEntriesRow, error)
 
+	// ListExpiredReservations finds active reservations whose time is over by the server's clock,
+	// those first that have been for longest.
+	//
+	// Reads inventory_reservations.
+	ListExpiredReservations(ctx context.Context, maxRows int64) ([]int64, error)
+
 	// ListNotifications returns a page of what a user was told, newest first, below an id that an
 	// earlier page ended with.
 	//
@@ -161,6 +206,20 @@ type ReadQuerier interface {
 	//
 	// Reads posts.
 	ListPostsOfAuthor(ctx context.Context, arg ListPostsOfAuthorParams) ([]ListPostsOfAuthorRow, error)
+
+	// ListRefundsOfPayment lists the attempts to give a payment's money back, oldest first: all but
+	// the last one were declined.
+	//
+	// Reads refunds.
+	ListRefundsOfPayment(ctx context.Context, paymentID int64) ([]Refund, error)
+
+	// Reads reservation_items.
+	ListReservationItems(ctx context.Context, reservationID int64) ([]ReservationItem, error)
+
+	// ListReservationItemsByKey lists what a request with this key reserved.
+	//
+	// Reads inventory_reservations, reservation_items.
+	ListReservationItemsByKey(ctx context.Context, idempotencyKey string) ([]ReservationItem, error)
 
 	// ListSystemLog returns what was done to a record, oldest first, above a version that an
 	// earlier page ended with.
@@ -200,6 +259,27 @@ type WriteQuerier interface {
 	// Writes tags.
 	AddTags(ctx context.Context, arg AddTagsParams) (int64, error)
 
+	// AttachPayment says which order a payment paid. The caller holds the payment's lock, and has
+	// seen that it is complete and has no order.
+	//
+	// Writes payments.
+	// Fails with a *txn.AffectedError unless it changes one row.
+	AttachPayment(ctx context.Context, arg AttachPaymentParams) (Payment, error)
+
+	// BeginCharge notes that the provider is about to be asked for a payment. No row: it is not to
+	// be asked (again). Overdue is whether it was asked first longer ago than max_age_ms, without an
+	// answer since.
+	//
+	// Writes payments.
+	BeginCharge(ctx context.Context, arg BeginChargeParams) (BeginChargeRow, error)
+
+	// BeginRefund notes that the provider is about to be asked for a refund. No row: it is not to be
+	// asked (again). Overdue is whether it was asked first longer ago than max_age_ms, without an
+	// answer since.
+	//
+	// Writes refunds. Reads payments.
+	BeginRefund(ctx context.Context, arg BeginRefundParams) (BeginRefundRow, error)
+
 	// BookSeat takes a seat for a user, if it is free or its hold has ended, and the user has
 	// fewer seats of the event than it may have; with hold_for, for that many microseconds. The
 	// hold that has ended becomes an expired booking. The row says what was found and what was
@@ -212,12 +292,37 @@ type WriteQuerier interface {
 	// Writes bookings, seats. Reads bookings, events, seats.
 	BookSeat(ctx context.Context, arg BookSeatParams) (BookSeatRow, error)
 
+	// CancelPayment gives a payment up that the provider was not asked for. Others stay as they are.
+	//
+	// Writes payments.
+	CancelPayment(ctx context.Context, id int64) (int64, error)
+
+	// CompletePayment records what the provider charged. The caller holds the payment's lock, and
+	// has seen that it is pending.
+	//
+	// Writes payments.
+	// Fails with a *txn.AffectedError unless it changes one row.
+	CompletePayment(ctx context.Context, arg CompletePaymentParams) (Payment, error)
+
+	// CompleteRefund records what the provider gave back. A refund that is not pending stays as it
+	// is. The caller holds the payment's lock (LockPaymentOfRefund).
+	//
+	// Writes payments, refunds.
+	CompleteRefund(ctx context.Context, arg CompleteRefundParams) (int64, error)
+
 	// ConfirmBooking makes a booking of a hold that has not ended, by the clock. The row says what
 	// the booking was before, and whether it was confirmed now. The caller has locked the seat by
 	// the statement before (LockSeatOfBooking).
 	//
 	// Writes bookings, seats. Reads bookings, seats.
 	ConfirmBooking(ctx context.Context, arg ConfirmBookingParams) (ConfirmBookingRow, error)
+
+	// ConfirmReservation hands the goods over to an order. The caller holds the reservation's lock
+	// (LockReservation), and has seen that it is active.
+	//
+	// Writes inventory_reservations.
+	// Fails with a *txn.AffectedError unless it changes one row.
+	ConfirmReservation(ctx context.Context, arg ConfirmReservationParams) (InventoryReservation, error)
 
 	// CountOrder counts an order of a user, and returns how many it has made by now.
 	//
@@ -286,6 +391,34 @@ type WriteQuerier interface {
 	// Writes profiles.
 	CreateProfile(ctx context.Context, arg CreateProfileParams) (Profile, error)
 
+	// CreateRefund notes that a payment's money is to go back, before the provider is asked. It
+	// fails with refunds_payment_id_key if it is on its way, and with refunds_payment_id_fkey unless
+	// the amount is the payment's.
+	//
+	// Writes refunds.
+	CreateRefund(ctx context.Context, arg CreateRefundParams) (Refund, error)
+
+	// CreateReservation fails with inventory_reservations_idempotency_key_key if another request
+	// has taken the key.
+	//
+	// Writes inventory_reservations.
+	CreateReservation(ctx context.Context, arg CreateReservationParams) (InventoryReservation, error)
+
+	// CreateReservationItems puts products into a reservation, with the names and prices that the
+	// caller has read under their locks. The arrays have a place for each product, in the same
+	// order.
+	//
+	// Writes reservation_items.
+	CreateReservationItems(ctx context.Context, arg CreateReservationItemsParams) (int64, error)
+
+	// CreateReservationPayment notes that a reservation is to be paid, before a provider is asked
+	// for it. The caller holds the reservation's lock, and has seen that it is active. It fails with
+	// payments_provider_key_key if another request has taken the key, and with
+	// payments_reservation_id_key if the reservation has a payment.
+	//
+	// Writes payments.
+	CreateReservationPayment(ctx context.Context, arg CreateReservationPaymentParams) (Payment, error)
+
 	// CreateSettings gives a user the default settings.
 	//
 	// Writes settings.
@@ -322,6 +455,16 @@ type WriteQuerier interface {
 	// Writes bookings, seats. Locks seats FOR NO KEY UPDATE SKIP LOCKED, ordered by held_until, id.
 	ExpireHolds(ctx context.Context, maxRows int64) (int64, error)
 
+	// FailPayment records that the provider declined. A payment that is not pending stays as it is.
+	//
+	// Writes payments.
+	FailPayment(ctx context.Context, arg FailPaymentParams) (int64, error)
+
+	// FailRefund records that the provider declined. A refund that is not pending stays as it is.
+	//
+	// Writes refunds.
+	FailRefund(ctx context.Context, arg FailRefundParams) (int64, error)
+
 	// FeaturePost puts a post on today's front page, and returns its slot. No row, and nothing was
 	// done: the page is full. It fails with featured_posts_pkey if the post was featured before,
 	// and with featured_posts_author_id_day_key if another one of the author is there today. Until
@@ -330,12 +473,39 @@ type WriteQuerier interface {
 	// Writes featured_posts, front_pages.
 	FeaturePost(ctx context.Context, arg FeaturePostParams) (int16, error)
 
+	// GiveUpPayments ends the payments of reservations that were released or have expired: those
+	// that the provider was not asked for are cancelled, and what was charged is to go back. It
+	// returns the refunds. A payment without an answer yet stays pending: what becomes of it is
+	// decided when the answer is recorded. The caller holds the locks of the reservations.
+	//
+	// Writes payments, refunds. Locks payments FOR NO KEY UPDATE, ordered by p.id. Reads inventory_reservations.
+	GiveUpPayments(ctx context.Context, reservationIds []int64) ([]Refund, error)
+
 	// NextOrder returns the number of an order that is about to be made, and the time that it will
 	// bear: so everything that refers to it can travel with COMMIT. A number that is not used is
 	// missing, as those of transactions that failed are.
 	//
 	// Calls nextval().
 	NextOrder(ctx context.Context) (NextOrderRow, error)
+
+	// NextPayment returns the number of a payment that is about to be made, so that what refers to
+	// it can travel with it. A number that is not used is missing.
+	//
+	// Calls nextval().
+	NextPayment(ctx context.Context) (int64, error)
+
+	// NextRefund returns the number of a refund that is about to be made, so that what refers to it
+	// can travel with it. A number that is not used is missing.
+	//
+	// Calls nextval().
+	NextRefund(ctx context.Context) (int64, error)
+
+	// NextReservation returns the number of a reservation that is about to be made, and the times
+	// that it will bear, by the server's clock: so everything can travel with COMMIT. A number that
+	// is not used is missing.
+	//
+	// Calls nextval().
+	NextReservation(ctx context.Context, lifetimeMs int64) (NextReservationRow, error)
 
 	// NotifyFollowers tells everybody who follows the author of a post of it, however many they
 	// are. A second time it fails with notifications_post_id_user_id_key.
@@ -360,6 +530,13 @@ type WriteQuerier interface {
 	//
 	// Writes accounts, ledger_entries, transfers.
 	RecordTransfer(ctx context.Context, arg RecordTransferParams) (RecordTransferRow, error)
+
+	// ReleaseReservation ends a reservation that is active, and puts its goods back into stock. No
+	// row, and nothing was done: it is not active any more, or there is none. The caller holds the
+	// locks of the products (LockProductsOfReservations).
+	//
+	// Writes inventory_reservations, products. Reads reservation_items.
+	ReleaseReservation(ctx context.Context, id int64) (ReleaseReservationRow, error)
 
 	// Writes follows.
 	RemoveFollow(ctx context.Context, arg RemoveFollowParams) (int64, error)
@@ -392,6 +569,12 @@ type WriteQuerier interface {
 	// Writes orders.
 	// Fails with a *txn.AffectedError unless it changes one row.
 	SetOrderStatus(ctx context.Context, arg SetOrderStatusParams) (Order, error)
+
+	// SetPaymentStatus moves a payment on: what may follow what, payments_status_follows says.
+	//
+	// Writes payments.
+	// Fails with a *txn.AffectedError unless it changes one row.
+	SetPaymentStatus(ctx context.Context, arg SetPaymentStatusParams) (Payment, error)
 
 	// SetProductPrice changes what a product costs from now on, and returns what it cost until then.
 	// No row, and there is no such product. Orders are not touched: their items have prices of their
@@ -462,6 +645,14 @@ type LockQuerier interface {
 	//
 	// Writes critical_record_copies, critical_records, system_log. Locks critical_records FOR KEY SHARE. Reads critical_record_copies.
 	CreateCriticalRecord(ctx context.Context, arg CreateCriticalRecordParams) (CreateCriticalRecordRow, error)
+
+	// ExpireReservations ends those of some reservations that are active and whose time is over,
+	// puts their goods back into stock, and returns which they were. It passes over those that
+	// somebody holds, who is about to confirm or to release them. The caller holds the locks of the
+	// products (LockProductsOfReservations).
+	//
+	// Writes inventory_reservations, products. Locks inventory_reservations FOR NO KEY UPDATE SKIP LOCKED, ordered by id. Reads reservation_items.
+	ExpireReservations(ctx context.Context, arg ExpireReservationsParams) ([]int64, error)
 
 	// LockAccount locks an account in order to change its balance or status. Others may go on
 	// reading it, and inserting rows that refer to it.
@@ -548,6 +739,11 @@ type LockQuerier interface {
 	// Locks orders FOR NO KEY UPDATE.
 	LockOrder(ctx context.Context, id int64) (Order, error)
 
+	// LockOrderOfPayment locks the order that a payment is for, as LockOrder does.
+	//
+	// Locks orders FOR NO KEY UPDATE. Reads payments.
+	LockOrderOfPayment(ctx context.Context, paymentID int64) (Order, error)
+
 	// LockOrderedProductsForKeyShare keeps the products in a user's orders from being deleted, in the
 	// order of their ids; everything else about them may change meanwhile. Whoever means to change
 	// some of them locks those before, by LockProducts.
@@ -568,6 +764,22 @@ type LockQuerier interface {
 	// Locks orders FOR SHARE, ordered by id.
 	LockOrdersOfUserForShare(ctx context.Context, userID int64) ([]Order, error)
 
+	// LockPayment locks a payment in order to change it. Whoever needs its reservation or order,
+	// too, has locked them before.
+	//
+	// Locks payments FOR NO KEY UPDATE.
+	LockPayment(ctx context.Context, id int64) (Payment, error)
+
+	// LockPaymentOfOrder is LockPayment for the one of an order.
+	//
+	// Locks payments FOR NO KEY UPDATE.
+	LockPaymentOfOrder(ctx context.Context, orderID int64) (Payment, error)
+
+	// LockPaymentOfRefund is LockPayment for the one whose money goes back.
+	//
+	// Locks payments FOR NO KEY UPDATE. Reads refunds.
+	LockPaymentOfRefund(ctx context.Context, refundID int64) (Payment, error)
+
 	// LockPost locks an author's post in order to publish it. No row: there is no such post, or
 	// it is somebody else's, which stays unlocked. Tags, notifications and whatever else refers
 	// to the post may be added meanwhile.
@@ -581,6 +793,30 @@ type LockQuerier interface {
 	//
 	// Locks products FOR NO KEY UPDATE, ordered by id.
 	LockProducts(ctx context.Context, ids []int64) ([]Product, error)
+
+	// LockProductsOfOrder locks what is in an order, as LockProducts does, before the order itself:
+	// what is in it never changes.
+	//
+	// Locks products FOR NO KEY UPDATE, ordered by p.id. Reads order_items.
+	LockProductsOfOrder(ctx context.Context, orderID int64) ([]int64, error)
+
+	// LockProductsOfReservations locks what is in some reservations, as LockProducts does, before
+	// the reservations themselves: what is in them never changes.
+	//
+	// Locks products FOR NO KEY UPDATE, ordered by p.id. Reads reservation_items.
+	LockProductsOfReservations(ctx context.Context, reservationIds []int64) ([]int64, error)
+
+	// LockReservation locks a reservation in order to change it, or to decide by its status.
+	// Whoever needs products, too, has locked them before. Overdue is whether its time is over by
+	// the server's clock.
+	//
+	// Locks inventory_reservations FOR NO KEY UPDATE.
+	LockReservation(ctx context.Context, id int64) (LockReservationRow, error)
+
+	// LockReservationOfPayment is LockReservation for the one that a payment is for.
+	//
+	// Locks inventory_reservations FOR NO KEY UPDATE. Reads payments.
+	LockReservationOfPayment(ctx context.Context, paymentID int64) (InventoryReservation, error)
 
 	// LockSeat locks a seat in order to book it. Rows that refer to it may be inserted
 	// meanwhile. What the transaction reads after it, at READ COMMITTED, is what the seat's last

@@ -48,6 +48,33 @@ func (q *Queries) AddTags(ctx context.Context, arg AddTagsParams) (int64, error)
 	return q.q.AddTags(ctx, arg)
 }
 
+// AttachPayment says which order a payment paid. The caller holds the payment's lock, and has
+// seen that it is complete and has no order.
+//
+// Writes payments.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *Queries) AttachPayment(ctx context.Context, arg AttachPaymentParams) (Payment, error) {
+	return sqlcgen.New(sqlcbind.Checked(sqlcbind.Tx(q.tx), guardAttachPayment)).AttachPayment(ctx, arg)
+}
+
+// BeginCharge notes that the provider is about to be asked for a payment. No row: it is not to
+// be asked (again). Overdue is whether it was asked first longer ago than max_age_ms, without an
+// answer since.
+//
+// Writes payments.
+func (q *Queries) BeginCharge(ctx context.Context, arg BeginChargeParams) (BeginChargeRow, error) {
+	return q.q.BeginCharge(ctx, arg)
+}
+
+// BeginRefund notes that the provider is about to be asked for a refund. No row: it is not to be
+// asked (again). Overdue is whether it was asked first longer ago than max_age_ms, without an
+// answer since.
+//
+// Writes refunds. Reads payments.
+func (q *Queries) BeginRefund(ctx context.Context, arg BeginRefundParams) (BeginRefundRow, error) {
+	return q.q.BeginRefund(ctx, arg)
+}
+
 // BookAnySeat is BookSeat for the first seat that can be taken and that no other transaction
 // holds, for a request with a key. It waits for nobody. If no seat was found, contended tells
 // whether there were some that others held: they may take them, or leave them. No row, and
@@ -72,6 +99,13 @@ func (q *Queries) BookSeat(ctx context.Context, arg BookSeatParams) (BookSeatRow
 	return q.q.BookSeat(ctx, arg)
 }
 
+// CancelPayment gives a payment up that the provider was not asked for. Others stay as they are.
+//
+// Writes payments.
+func (q *Queries) CancelPayment(ctx context.Context, id int64) (int64, error) {
+	return q.q.CancelPayment(ctx, id)
+}
+
 // ChangeCriticalRecord writes the next version of a record, its copy and the entry in the
 // system log. If the record has another version by now, nothing is written, and the row is that
 // of the next version, with replayed set; no row if there is none, or it is newer than the
@@ -82,6 +116,23 @@ func (q *Queries) ChangeCriticalRecord(ctx context.Context, arg ChangeCriticalRe
 	return q.q.ChangeCriticalRecord(ctx, arg)
 }
 
+// CompletePayment records what the provider charged. The caller holds the payment's lock, and
+// has seen that it is pending.
+//
+// Writes payments.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *Queries) CompletePayment(ctx context.Context, arg CompletePaymentParams) (Payment, error) {
+	return sqlcgen.New(sqlcbind.Checked(sqlcbind.Tx(q.tx), guardCompletePayment)).CompletePayment(ctx, arg)
+}
+
+// CompleteRefund records what the provider gave back. A refund that is not pending stays as it
+// is. The caller holds the payment's lock (LockPaymentOfRefund).
+//
+// Writes payments, refunds.
+func (q *Queries) CompleteRefund(ctx context.Context, arg CompleteRefundParams) (int64, error) {
+	return q.q.CompleteRefund(ctx, arg)
+}
+
 // ConfirmBooking makes a booking of a hold that has not ended, by the clock. The row says what
 // the booking was before, and whether it was confirmed now. The caller has locked the seat by
 // the statement before (LockSeatOfBooking).
@@ -89,6 +140,15 @@ func (q *Queries) ChangeCriticalRecord(ctx context.Context, arg ChangeCriticalRe
 // Writes bookings, seats. Reads bookings, seats.
 func (q *Queries) ConfirmBooking(ctx context.Context, arg ConfirmBookingParams) (ConfirmBookingRow, error) {
 	return q.q.ConfirmBooking(ctx, arg)
+}
+
+// ConfirmReservation hands the goods over to an order. The caller holds the reservation's lock
+// (LockReservation), and has seen that it is active.
+//
+// Writes inventory_reservations.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *Queries) ConfirmReservation(ctx context.Context, arg ConfirmReservationParams) (InventoryReservation, error) {
+	return sqlcgen.New(sqlcbind.Checked(sqlcbind.Tx(q.tx), guardConfirmReservation)).ConfirmReservation(ctx, arg)
 }
 
 // CountOrder counts an order of a user, and returns how many it has made by now.
@@ -195,6 +255,42 @@ func (q *Queries) CreateProfile(ctx context.Context, arg CreateProfileParams) (P
 	return q.q.CreateProfile(ctx, arg)
 }
 
+// CreateRefund notes that a payment's money is to go back, before the provider is asked. It
+// fails with refunds_payment_id_key if it is on its way, and with refunds_payment_id_fkey unless
+// the amount is the payment's.
+//
+// Writes refunds.
+func (q *Queries) CreateRefund(ctx context.Context, arg CreateRefundParams) (Refund, error) {
+	return q.q.CreateRefund(ctx, arg)
+}
+
+// CreateReservation fails with inventory_reservations_idempotency_key_key if another request
+// has taken the key.
+//
+// Writes inventory_reservations.
+func (q *Queries) CreateReservation(ctx context.Context, arg CreateReservationParams) (InventoryReservation, error) {
+	return q.q.CreateReservation(ctx, arg)
+}
+
+// CreateReservationItems puts products into a reservation, with the names and prices that the
+// caller has read under their locks. The arrays have a place for each product, in the same
+// order.
+//
+// Writes reservation_items.
+func (q *Queries) CreateReservationItems(ctx context.Context, arg CreateReservationItemsParams) (int64, error) {
+	return q.q.CreateReservationItems(ctx, arg)
+}
+
+// CreateReservationPayment notes that a reservation is to be paid, before a provider is asked
+// for it. The caller holds the reservation's lock, and has seen that it is active. It fails with
+// payments_provider_key_key if another request has taken the key, and with
+// payments_reservation_id_key if the reservation has a payment.
+//
+// Writes payments.
+func (q *Queries) CreateReservationPayment(ctx context.Context, arg CreateReservationPaymentParams) (Payment, error) {
+	return q.q.CreateReservationPayment(ctx, arg)
+}
+
 // CreateSettings gives a user the default settings.
 //
 // Writes settings.
@@ -243,6 +339,30 @@ func (q *Queries) ExpireHolds(ctx context.Context, maxRows int64) (int64, error)
 	return q.q.ExpireHolds(ctx, maxRows)
 }
 
+// ExpireReservations ends those of some reservations that are active and whose time is over,
+// puts their goods back into stock, and returns which they were. It passes over those that
+// somebody holds, who is about to confirm or to release them. The caller holds the locks of the
+// products (LockProductsOfReservations).
+//
+// Writes inventory_reservations, products. Locks inventory_reservations FOR NO KEY UPDATE SKIP LOCKED, ordered by id. Reads reservation_items.
+func (q *Queries) ExpireReservations(ctx context.Context, arg ExpireReservationsParams) ([]int64, error) {
+	return q.q.ExpireReservations(ctx, arg)
+}
+
+// FailPayment records that the provider declined. A payment that is not pending stays as it is.
+//
+// Writes payments.
+func (q *Queries) FailPayment(ctx context.Context, arg FailPaymentParams) (int64, error) {
+	return q.q.FailPayment(ctx, arg)
+}
+
+// FailRefund records that the provider declined. A refund that is not pending stays as it is.
+//
+// Writes refunds.
+func (q *Queries) FailRefund(ctx context.Context, arg FailRefundParams) (int64, error) {
+	return q.q.FailRefund(ctx, arg)
+}
+
 // FeaturePost puts a post on today's front page, and returns its slot. No row, and nothing was
 // done: the page is full. It fails with featured_posts_pkey if the post was featured before,
 // and with featured_posts_author_id_day_key if another one of the author is there today. Until
@@ -272,9 +392,23 @@ func (q *Queries) FindOrderByKey(ctx context.Context, idempotencyKey string) (Or
 	return q.q.FindOrderByKey(ctx, idempotencyKey)
 }
 
+// FindPaymentByKey finds the payment that a request with this key made.
+//
+// Reads payments.
+func (q *Queries) FindPaymentByKey(ctx context.Context, providerKey string) (Payment, error) {
+	return q.q.FindPaymentByKey(ctx, providerKey)
+}
+
 // Reads payments.
 func (q *Queries) FindPaymentOfOrder(ctx context.Context, orderID int64) (Payment, error) {
 	return q.q.FindPaymentOfOrder(ctx, orderID)
+}
+
+// FindPaymentOfReservation finds the payment of a reservation that was not declined or given up.
+//
+// Reads payments.
+func (q *Queries) FindPaymentOfReservation(ctx context.Context, reservationID int64) (Payment, error) {
+	return q.q.FindPaymentOfReservation(ctx, reservationID)
 }
 
 // FindPostByKey finds what a request of an author with this key created.
@@ -282,6 +416,13 @@ func (q *Queries) FindPaymentOfOrder(ctx context.Context, orderID int64) (Paymen
 // Reads posts.
 func (q *Queries) FindPostByKey(ctx context.Context, arg FindPostByKeyParams) (Post, error) {
 	return q.q.FindPostByKey(ctx, arg)
+}
+
+// FindReservationByKey finds what a request with this key reserved.
+//
+// Reads inventory_reservations.
+func (q *Queries) FindReservationByKey(ctx context.Context, idempotencyKey string) (InventoryReservation, error) {
+	return q.q.FindReservationByKey(ctx, idempotencyKey)
 }
 
 // Reads tags.
@@ -372,6 +513,27 @@ func (q *Queries) GetOrder(ctx context.Context, id int64) (Order, error) {
 	return q.q.GetOrder(ctx, id)
 }
 
+// GetOrderOfPayment reads the order that a payment is for, as it was last committed.
+//
+// Reads orders, payments.
+func (q *Queries) GetOrderOfPayment(ctx context.Context, paymentID int64) (Order, error) {
+	return q.q.GetOrderOfPayment(ctx, paymentID)
+}
+
+// GetOrderWithUser reads what a letter about an order needs.
+//
+// Reads orders, users.
+func (q *Queries) GetOrderWithUser(ctx context.Context, id int64) (GetOrderWithUserRow, error) {
+	return q.q.GetOrderWithUser(ctx, id)
+}
+
+// GetPayment reads a payment as it was last committed. To decide by what it says, lock it.
+//
+// Reads payments.
+func (q *Queries) GetPayment(ctx context.Context, id int64) (Payment, error) {
+	return q.q.GetPayment(ctx, id)
+}
+
 // GetPost reads a post as it was last committed. To decide on a change by what it says, lock
 // the post instead, or change it at the version that it had.
 //
@@ -390,6 +552,19 @@ func (q *Queries) GetProduct(ctx context.Context, id int64) (Product, error) {
 // Reads profiles.
 func (q *Queries) GetProfile(ctx context.Context, userID int64) (Profile, error) {
 	return q.q.GetProfile(ctx, userID)
+}
+
+// Reads refunds.
+func (q *Queries) GetRefund(ctx context.Context, id int64) (Refund, error) {
+	return q.q.GetRefund(ctx, id)
+}
+
+// GetReservation reads a reservation as it was last committed. To decide by what it says, lock
+// it.
+//
+// Reads inventory_reservations.
+func (q *Queries) GetReservation(ctx context.Context, id int64) (InventoryReservation, error) {
+	return q.q.GetReservation(ctx, id)
 }
 
 // Reads settings.
@@ -413,6 +588,16 @@ func (q *Queries) GetTransfer(ctx context.Context, id int64) (Transfer, error) {
 // Reads users.
 func (q *Queries) GetUser(ctx context.Context, id int64) (User, error) {
 	return q.q.GetUser(ctx, id)
+}
+
+// GiveUpPayments ends the payments of reservations that were released or have expired: those
+// that the provider was not asked for are cancelled, and what was charged is to go back. It
+// returns the refunds. A payment without an answer yet stays pending: what becomes of it is
+// decided when the answer is recorded. The caller holds the locks of the reservations.
+//
+// Writes payments, refunds. Locks payments FOR NO KEY UPDATE, ordered by p.id. Reads inventory_reservations.
+func (q *Queries) GiveUpPayments(ctx context.Context, reservationIds []int64) ([]Refund, error) {
+	return q.q.GiveUpPayments(ctx, reservationIds)
 }
 
 // Reads accounts.
@@ -452,6 +637,14 @@ func (q *Queries) ListEntries(ctx context.Context, arg ListEntriesParams) ([]Lis
 	return q.q.ListEntries(ctx, arg)
 }
 
+// ListExpiredReservations finds active reservations whose time is over by the server's clock,
+// those first that have been for longest.
+//
+// Reads inventory_reservations.
+func (q *Queries) ListExpiredReservations(ctx context.Context, maxRows int64) ([]int64, error) {
+	return q.q.ListExpiredReservations(ctx, maxRows)
+}
+
 // ListNotifications returns a page of what a user was told, newest first, below an id that an
 // earlier page ended with.
 //
@@ -471,6 +664,26 @@ func (q *Queries) ListOrderItems(ctx context.Context, orderID int64) ([]OrderIte
 // Reads posts.
 func (q *Queries) ListPostsOfAuthor(ctx context.Context, arg ListPostsOfAuthorParams) ([]ListPostsOfAuthorRow, error) {
 	return q.q.ListPostsOfAuthor(ctx, arg)
+}
+
+// ListRefundsOfPayment lists the attempts to give a payment's money back, oldest first: all but
+// the last one were declined.
+//
+// Reads refunds.
+func (q *Queries) ListRefundsOfPayment(ctx context.Context, paymentID int64) ([]Refund, error) {
+	return q.q.ListRefundsOfPayment(ctx, paymentID)
+}
+
+// Reads reservation_items.
+func (q *Queries) ListReservationItems(ctx context.Context, reservationID int64) ([]ReservationItem, error) {
+	return q.q.ListReservationItems(ctx, reservationID)
+}
+
+// ListReservationItemsByKey lists what a request with this key reserved.
+//
+// Reads inventory_reservations, reservation_items.
+func (q *Queries) ListReservationItemsByKey(ctx context.Context, idempotencyKey string) ([]ReservationItem, error) {
+	return q.q.ListReservationItemsByKey(ctx, idempotencyKey)
 }
 
 // ListSystemLog returns what was done to a record, oldest first, above a version that an
@@ -597,6 +810,13 @@ func (q *Queries) LockOrder(ctx context.Context, id int64) (Order, error) {
 	return q.q.LockOrder(ctx, id)
 }
 
+// LockOrderOfPayment locks the order that a payment is for, as LockOrder does.
+//
+// Locks orders FOR NO KEY UPDATE. Reads payments.
+func (q *Queries) LockOrderOfPayment(ctx context.Context, paymentID int64) (Order, error) {
+	return q.q.LockOrderOfPayment(ctx, paymentID)
+}
+
 // LockOrderedProductsForKeyShare keeps the products in a user's orders from being deleted, in the
 // order of their ids; everything else about them may change meanwhile. Whoever means to change
 // some of them locks those before, by LockProducts.
@@ -623,6 +843,28 @@ func (q *Queries) LockOrdersOfUserForShare(ctx context.Context, userID int64) ([
 	return q.q.LockOrdersOfUserForShare(ctx, userID)
 }
 
+// LockPayment locks a payment in order to change it. Whoever needs its reservation or order,
+// too, has locked them before.
+//
+// Locks payments FOR NO KEY UPDATE.
+func (q *Queries) LockPayment(ctx context.Context, id int64) (Payment, error) {
+	return q.q.LockPayment(ctx, id)
+}
+
+// LockPaymentOfOrder is LockPayment for the one of an order.
+//
+// Locks payments FOR NO KEY UPDATE.
+func (q *Queries) LockPaymentOfOrder(ctx context.Context, orderID int64) (Payment, error) {
+	return q.q.LockPaymentOfOrder(ctx, orderID)
+}
+
+// LockPaymentOfRefund is LockPayment for the one whose money goes back.
+//
+// Locks payments FOR NO KEY UPDATE. Reads refunds.
+func (q *Queries) LockPaymentOfRefund(ctx context.Context, refundID int64) (Payment, error) {
+	return q.q.LockPaymentOfRefund(ctx, refundID)
+}
+
 // LockPost locks an author's post in order to publish it. No row: there is no such post, or
 // it is somebody else's, which stays unlocked. Tags, notifications and whatever else refers
 // to the post may be added meanwhile.
@@ -639,6 +881,38 @@ func (q *Queries) LockPost(ctx context.Context, arg LockPostParams) (Post, error
 // Locks products FOR NO KEY UPDATE, ordered by id.
 func (q *Queries) LockProducts(ctx context.Context, ids []int64) ([]Product, error) {
 	return q.q.LockProducts(ctx, ids)
+}
+
+// LockProductsOfOrder locks what is in an order, as LockProducts does, before the order itself:
+// what is in it never changes.
+//
+// Locks products FOR NO KEY UPDATE, ordered by p.id. Reads order_items.
+func (q *Queries) LockProductsOfOrder(ctx context.Context, orderID int64) ([]int64, error) {
+	return q.q.LockProductsOfOrder(ctx, orderID)
+}
+
+// LockProductsOfReservations locks what is in some reservations, as LockProducts does, before
+// the reservations themselves: what is in them never changes.
+//
+// Locks products FOR NO KEY UPDATE, ordered by p.id. Reads reservation_items.
+func (q *Queries) LockProductsOfReservations(ctx context.Context, reservationIds []int64) ([]int64, error) {
+	return q.q.LockProductsOfReservations(ctx, reservationIds)
+}
+
+// LockReservation locks a reservation in order to change it, or to decide by its status.
+// Whoever needs products, too, has locked them before. Overdue is whether its time is over by
+// the server's clock.
+//
+// Locks inventory_reservations FOR NO KEY UPDATE.
+func (q *Queries) LockReservation(ctx context.Context, id int64) (LockReservationRow, error) {
+	return q.q.LockReservation(ctx, id)
+}
+
+// LockReservationOfPayment is LockReservation for the one that a payment is for.
+//
+// Locks inventory_reservations FOR NO KEY UPDATE. Reads payments.
+func (q *Queries) LockReservationOfPayment(ctx context.Context, paymentID int64) (InventoryReservation, error) {
+	return q.q.LockReservationOfPayment(ctx, paymentID)
 }
 
 // LockSeat locks a seat in order to book it. Rows that refer to it may be inserted
@@ -683,6 +957,31 @@ func (q *Queries) NextOrder(ctx context.Context) (NextOrderRow, error) {
 	return q.q.NextOrder(ctx)
 }
 
+// NextPayment returns the number of a payment that is about to be made, so that what refers to
+// it can travel with it. A number that is not used is missing.
+//
+// Calls nextval().
+func (q *Queries) NextPayment(ctx context.Context) (int64, error) {
+	return q.q.NextPayment(ctx)
+}
+
+// NextRefund returns the number of a refund that is about to be made, so that what refers to it
+// can travel with it. A number that is not used is missing.
+//
+// Calls nextval().
+func (q *Queries) NextRefund(ctx context.Context) (int64, error) {
+	return q.q.NextRefund(ctx)
+}
+
+// NextReservation returns the number of a reservation that is about to be made, and the times
+// that it will bear, by the server's clock: so everything can travel with COMMIT. A number that
+// is not used is missing.
+//
+// Calls nextval().
+func (q *Queries) NextReservation(ctx context.Context, lifetimeMs int64) (NextReservationRow, error) {
+	return q.q.NextReservation(ctx, lifetimeMs)
+}
+
 // NotifyFollowers tells everybody who follows the author of a post of it, however many they
 // are. A second time it fails with notifications_post_id_user_id_key.
 //
@@ -711,6 +1010,15 @@ func (q *Queries) PublishPost(ctx context.Context, id int64) (Post, error) {
 // Writes accounts, ledger_entries, transfers.
 func (q *Queries) RecordTransfer(ctx context.Context, arg RecordTransferParams) (RecordTransferRow, error) {
 	return q.q.RecordTransfer(ctx, arg)
+}
+
+// ReleaseReservation ends a reservation that is active, and puts its goods back into stock. No
+// row, and nothing was done: it is not active any more, or there is none. The caller holds the
+// locks of the products (LockProductsOfReservations).
+//
+// Writes inventory_reservations, products. Reads reservation_items.
+func (q *Queries) ReleaseReservation(ctx context.Context, id int64) (ReleaseReservationRow, error) {
+	return q.q.ReleaseReservation(ctx, id)
 }
 
 // Writes follows.
@@ -753,6 +1061,14 @@ func (q *Queries) SetAccountStatusAtVersion(ctx context.Context, arg SetAccountS
 // Fails with a *txn.AffectedError unless it changes one row.
 func (q *Queries) SetOrderStatus(ctx context.Context, arg SetOrderStatusParams) (Order, error) {
 	return sqlcgen.New(sqlcbind.Checked(sqlcbind.Tx(q.tx), guardSetOrderStatus)).SetOrderStatus(ctx, arg)
+}
+
+// SetPaymentStatus moves a payment on: what may follow what, payments_status_follows says.
+//
+// Writes payments.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *Queries) SetPaymentStatus(ctx context.Context, arg SetPaymentStatusParams) (Payment, error) {
+	return sqlcgen.New(sqlcbind.Checked(sqlcbind.Tx(q.tx), guardSetPaymentStatus)).SetPaymentStatus(ctx, arg)
 }
 
 // SetProductPrice changes what a product costs from now on, and returns what it cost until then.

@@ -54,6 +54,39 @@ func (q *QueuedQueries) AddTags(arg AddTagsParams) *txn.Pending[int64] {
 	})
 }
 
+// AttachPayment says which order a payment paid. The caller holds the payment's lock, and has
+// seen that it is complete and has no order.
+//
+// Writes payments.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *QueuedQueries) AttachPayment(arg AttachPaymentParams) *txn.Pending[Payment] {
+	return sqlcbind.QueueGuarded(q.r, guardAttachPayment, func(d sqlcbind.DBTX) (Payment, error) {
+		return sqlcgen.New(d).AttachPayment(context.Background(), arg)
+	})
+}
+
+// BeginCharge notes that the provider is about to be asked for a payment. No row: it is not to
+// be asked (again). Overdue is whether it was asked first longer ago than max_age_ms, without an
+// answer since.
+//
+// Writes payments.
+func (q *QueuedQueries) BeginCharge(arg BeginChargeParams) *txn.Pending[BeginChargeRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (BeginChargeRow, error) {
+		return sqlcgen.New(d).BeginCharge(context.Background(), arg)
+	})
+}
+
+// BeginRefund notes that the provider is about to be asked for a refund. No row: it is not to be
+// asked (again). Overdue is whether it was asked first longer ago than max_age_ms, without an
+// answer since.
+//
+// Writes refunds. Reads payments.
+func (q *QueuedQueries) BeginRefund(arg BeginRefundParams) *txn.Pending[BeginRefundRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (BeginRefundRow, error) {
+		return sqlcgen.New(d).BeginRefund(context.Background(), arg)
+	})
+}
+
 // BookAnySeat is BookSeat for the first seat that can be taken and that no other transaction
 // holds, for a request with a key. It waits for nobody. If no seat was found, contended tells
 // whether there were some that others held: they may take them, or leave them. No row, and
@@ -82,6 +115,15 @@ func (q *QueuedQueries) BookSeat(arg BookSeatParams) *txn.Pending[BookSeatRow] {
 	})
 }
 
+// CancelPayment gives a payment up that the provider was not asked for. Others stay as they are.
+//
+// Writes payments.
+func (q *QueuedQueries) CancelPayment(id int64) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).CancelPayment(context.Background(), id)
+	})
+}
+
 // ChangeCriticalRecord writes the next version of a record, its copy and the entry in the
 // system log. If the record has another version by now, nothing is written, and the row is that
 // of the next version, with replayed set; no row if there is none, or it is newer than the
@@ -94,6 +136,27 @@ func (q *QueuedQueries) ChangeCriticalRecord(arg ChangeCriticalRecordParams) *tx
 	})
 }
 
+// CompletePayment records what the provider charged. The caller holds the payment's lock, and
+// has seen that it is pending.
+//
+// Writes payments.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *QueuedQueries) CompletePayment(arg CompletePaymentParams) *txn.Pending[Payment] {
+	return sqlcbind.QueueGuarded(q.r, guardCompletePayment, func(d sqlcbind.DBTX) (Payment, error) {
+		return sqlcgen.New(d).CompletePayment(context.Background(), arg)
+	})
+}
+
+// CompleteRefund records what the provider gave back. A refund that is not pending stays as it
+// is. The caller holds the payment's lock (LockPaymentOfRefund).
+//
+// Writes payments, refunds.
+func (q *QueuedQueries) CompleteRefund(arg CompleteRefundParams) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).CompleteRefund(context.Background(), arg)
+	})
+}
+
 // ConfirmBooking makes a booking of a hold that has not ended, by the clock. The row says what
 // the booking was before, and whether it was confirmed now. The caller has locked the seat by
 // the statement before (LockSeatOfBooking).
@@ -102,6 +165,17 @@ func (q *QueuedQueries) ChangeCriticalRecord(arg ChangeCriticalRecordParams) *tx
 func (q *QueuedQueries) ConfirmBooking(arg ConfirmBookingParams) *txn.Pending[ConfirmBookingRow] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (ConfirmBookingRow, error) {
 		return sqlcgen.New(d).ConfirmBooking(context.Background(), arg)
+	})
+}
+
+// ConfirmReservation hands the goods over to an order. The caller holds the reservation's lock
+// (LockReservation), and has seen that it is active.
+//
+// Writes inventory_reservations.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *QueuedQueries) ConfirmReservation(arg ConfirmReservationParams) *txn.Pending[InventoryReservation] {
+	return sqlcbind.QueueGuarded(q.r, guardConfirmReservation, func(d sqlcbind.DBTX) (InventoryReservation, error) {
+		return sqlcgen.New(d).ConfirmReservation(context.Background(), arg)
 	})
 }
 
@@ -235,6 +309,50 @@ func (q *QueuedQueries) CreateProfile(arg CreateProfileParams) *txn.Pending[Prof
 	})
 }
 
+// CreateRefund notes that a payment's money is to go back, before the provider is asked. It
+// fails with refunds_payment_id_key if it is on its way, and with refunds_payment_id_fkey unless
+// the amount is the payment's.
+//
+// Writes refunds.
+func (q *QueuedQueries) CreateRefund(arg CreateRefundParams) *txn.Pending[Refund] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Refund, error) {
+		return sqlcgen.New(d).CreateRefund(context.Background(), arg)
+	})
+}
+
+// CreateReservation fails with inventory_reservations_idempotency_key_key if another request
+// has taken the key.
+//
+// Writes inventory_reservations.
+func (q *QueuedQueries) CreateReservation(arg CreateReservationParams) *txn.Pending[InventoryReservation] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (InventoryReservation, error) {
+		return sqlcgen.New(d).CreateReservation(context.Background(), arg)
+	})
+}
+
+// CreateReservationItems puts products into a reservation, with the names and prices that the
+// caller has read under their locks. The arrays have a place for each product, in the same
+// order.
+//
+// Writes reservation_items.
+func (q *QueuedQueries) CreateReservationItems(arg CreateReservationItemsParams) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).CreateReservationItems(context.Background(), arg)
+	})
+}
+
+// CreateReservationPayment notes that a reservation is to be paid, before a provider is asked
+// for it. The caller holds the reservation's lock, and has seen that it is active. It fails with
+// payments_provider_key_key if another request has taken the key, and with
+// payments_reservation_id_key if the reservation has a payment.
+//
+// Writes payments.
+func (q *QueuedQueries) CreateReservationPayment(arg CreateReservationPaymentParams) *txn.Pending[Payment] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Payment, error) {
+		return sqlcgen.New(d).CreateReservationPayment(context.Background(), arg)
+	})
+}
+
 // CreateSettings gives a user the default settings.
 //
 // Writes settings.
@@ -295,6 +413,36 @@ func (q *QueuedQueries) ExpireHolds(maxRows int64) *txn.Pending[int64] {
 	})
 }
 
+// ExpireReservations ends those of some reservations that are active and whose time is over,
+// puts their goods back into stock, and returns which they were. It passes over those that
+// somebody holds, who is about to confirm or to release them. The caller holds the locks of the
+// products (LockProductsOfReservations).
+//
+// Writes inventory_reservations, products. Locks inventory_reservations FOR NO KEY UPDATE SKIP LOCKED, ordered by id. Reads reservation_items.
+func (q *QueuedQueries) ExpireReservations(arg ExpireReservationsParams) *txn.Pending[[]int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]int64, error) {
+		return sqlcgen.New(d).ExpireReservations(context.Background(), arg)
+	})
+}
+
+// FailPayment records that the provider declined. A payment that is not pending stays as it is.
+//
+// Writes payments.
+func (q *QueuedQueries) FailPayment(arg FailPaymentParams) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).FailPayment(context.Background(), arg)
+	})
+}
+
+// FailRefund records that the provider declined. A refund that is not pending stays as it is.
+//
+// Writes refunds.
+func (q *QueuedQueries) FailRefund(arg FailRefundParams) *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).FailRefund(context.Background(), arg)
+	})
+}
+
 // FeaturePost puts a post on today's front page, and returns its slot. No row, and nothing was
 // done: the page is full. It fails with featured_posts_pkey if the post was featured before,
 // and with featured_posts_author_id_day_key if another one of the author is there today. Until
@@ -332,10 +480,28 @@ func (q *QueuedQueries) FindOrderByKey(idempotencyKey string) *txn.Pending[Order
 	})
 }
 
+// FindPaymentByKey finds the payment that a request with this key made.
+//
+// Reads payments.
+func (q *QueuedQueries) FindPaymentByKey(providerKey string) *txn.Pending[Payment] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Payment, error) {
+		return sqlcgen.New(d).FindPaymentByKey(context.Background(), providerKey)
+	})
+}
+
 // Reads payments.
 func (q *QueuedQueries) FindPaymentOfOrder(orderID int64) *txn.Pending[Payment] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Payment, error) {
 		return sqlcgen.New(d).FindPaymentOfOrder(context.Background(), orderID)
+	})
+}
+
+// FindPaymentOfReservation finds the payment of a reservation that was not declined or given up.
+//
+// Reads payments.
+func (q *QueuedQueries) FindPaymentOfReservation(reservationID int64) *txn.Pending[Payment] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Payment, error) {
+		return sqlcgen.New(d).FindPaymentOfReservation(context.Background(), reservationID)
 	})
 }
 
@@ -345,6 +511,15 @@ func (q *QueuedQueries) FindPaymentOfOrder(orderID int64) *txn.Pending[Payment] 
 func (q *QueuedQueries) FindPostByKey(arg FindPostByKeyParams) *txn.Pending[Post] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Post, error) {
 		return sqlcgen.New(d).FindPostByKey(context.Background(), arg)
+	})
+}
+
+// FindReservationByKey finds what a request with this key reserved.
+//
+// Reads inventory_reservations.
+func (q *QueuedQueries) FindReservationByKey(idempotencyKey string) *txn.Pending[InventoryReservation] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (InventoryReservation, error) {
+		return sqlcgen.New(d).FindReservationByKey(context.Background(), idempotencyKey)
 	})
 }
 
@@ -462,6 +637,33 @@ func (q *QueuedQueries) GetOrder(id int64) *txn.Pending[Order] {
 	})
 }
 
+// GetOrderOfPayment reads the order that a payment is for, as it was last committed.
+//
+// Reads orders, payments.
+func (q *QueuedQueries) GetOrderOfPayment(paymentID int64) *txn.Pending[Order] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Order, error) {
+		return sqlcgen.New(d).GetOrderOfPayment(context.Background(), paymentID)
+	})
+}
+
+// GetOrderWithUser reads what a letter about an order needs.
+//
+// Reads orders, users.
+func (q *QueuedQueries) GetOrderWithUser(id int64) *txn.Pending[GetOrderWithUserRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (GetOrderWithUserRow, error) {
+		return sqlcgen.New(d).GetOrderWithUser(context.Background(), id)
+	})
+}
+
+// GetPayment reads a payment as it was last committed. To decide by what it says, lock it.
+//
+// Reads payments.
+func (q *QueuedQueries) GetPayment(id int64) *txn.Pending[Payment] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Payment, error) {
+		return sqlcgen.New(d).GetPayment(context.Background(), id)
+	})
+}
+
 // GetPost reads a post as it was last committed. To decide on a change by what it says, lock
 // the post instead, or change it at the version that it had.
 //
@@ -485,6 +687,23 @@ func (q *QueuedQueries) GetProduct(id int64) *txn.Pending[Product] {
 func (q *QueuedQueries) GetProfile(userID int64) *txn.Pending[Profile] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Profile, error) {
 		return sqlcgen.New(d).GetProfile(context.Background(), userID)
+	})
+}
+
+// Reads refunds.
+func (q *QueuedQueries) GetRefund(id int64) *txn.Pending[Refund] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Refund, error) {
+		return sqlcgen.New(d).GetRefund(context.Background(), id)
+	})
+}
+
+// GetReservation reads a reservation as it was last committed. To decide by what it says, lock
+// it.
+//
+// Reads inventory_reservations.
+func (q *QueuedQueries) GetReservation(id int64) *txn.Pending[InventoryReservation] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (InventoryReservation, error) {
+		return sqlcgen.New(d).GetReservation(context.Background(), id)
 	})
 }
 
@@ -516,6 +735,18 @@ func (q *QueuedQueries) GetTransfer(id int64) *txn.Pending[Transfer] {
 func (q *QueuedQueries) GetUser(id int64) *txn.Pending[User] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (User, error) {
 		return sqlcgen.New(d).GetUser(context.Background(), id)
+	})
+}
+
+// GiveUpPayments ends the payments of reservations that were released or have expired: those
+// that the provider was not asked for are cancelled, and what was charged is to go back. It
+// returns the refunds. A payment without an answer yet stays pending: what becomes of it is
+// decided when the answer is recorded. The caller holds the locks of the reservations.
+//
+// Writes payments, refunds. Locks payments FOR NO KEY UPDATE, ordered by p.id. Reads inventory_reservations.
+func (q *QueuedQueries) GiveUpPayments(reservationIds []int64) *txn.Pending[[]Refund] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Refund, error) {
+		return sqlcgen.New(d).GiveUpPayments(context.Background(), reservationIds)
 	})
 }
 
@@ -566,6 +797,16 @@ func (q *QueuedQueries) ListEntries(arg ListEntriesParams) *txn.Pending[[]ListEn
 	})
 }
 
+// ListExpiredReservations finds active reservations whose time is over by the server's clock,
+// those first that have been for longest.
+//
+// Reads inventory_reservations.
+func (q *QueuedQueries) ListExpiredReservations(maxRows int64) *txn.Pending[[]int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]int64, error) {
+		return sqlcgen.New(d).ListExpiredReservations(context.Background(), maxRows)
+	})
+}
+
 // ListNotifications returns a page of what a user was told, newest first, below an id that an
 // earlier page ended with.
 //
@@ -590,6 +831,32 @@ func (q *QueuedQueries) ListOrderItems(orderID int64) *txn.Pending[[]OrderItem] 
 func (q *QueuedQueries) ListPostsOfAuthor(arg ListPostsOfAuthorParams) *txn.Pending[[]ListPostsOfAuthorRow] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]ListPostsOfAuthorRow, error) {
 		return sqlcgen.New(d).ListPostsOfAuthor(context.Background(), arg)
+	})
+}
+
+// ListRefundsOfPayment lists the attempts to give a payment's money back, oldest first: all but
+// the last one were declined.
+//
+// Reads refunds.
+func (q *QueuedQueries) ListRefundsOfPayment(paymentID int64) *txn.Pending[[]Refund] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Refund, error) {
+		return sqlcgen.New(d).ListRefundsOfPayment(context.Background(), paymentID)
+	})
+}
+
+// Reads reservation_items.
+func (q *QueuedQueries) ListReservationItems(reservationID int64) *txn.Pending[[]ReservationItem] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]ReservationItem, error) {
+		return sqlcgen.New(d).ListReservationItems(context.Background(), reservationID)
+	})
+}
+
+// ListReservationItemsByKey lists what a request with this key reserved.
+//
+// Reads inventory_reservations, reservation_items.
+func (q *QueuedQueries) ListReservationItemsByKey(idempotencyKey string) *txn.Pending[[]ReservationItem] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]ReservationItem, error) {
+		return sqlcgen.New(d).ListReservationItemsByKey(context.Background(), idempotencyKey)
 	})
 }
 
@@ -747,6 +1014,15 @@ func (q *QueuedQueries) LockOrder(id int64) *txn.Pending[Order] {
 	})
 }
 
+// LockOrderOfPayment locks the order that a payment is for, as LockOrder does.
+//
+// Locks orders FOR NO KEY UPDATE. Reads payments.
+func (q *QueuedQueries) LockOrderOfPayment(paymentID int64) *txn.Pending[Order] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Order, error) {
+		return sqlcgen.New(d).LockOrderOfPayment(context.Background(), paymentID)
+	})
+}
+
 // LockOrderedProductsForKeyShare keeps the products in a user's orders from being deleted, in the
 // order of their ids; everything else about them may change meanwhile. Whoever means to change
 // some of them locks those before, by LockProducts.
@@ -779,6 +1055,34 @@ func (q *QueuedQueries) LockOrdersOfUserForShare(userID int64) *txn.Pending[[]Or
 	})
 }
 
+// LockPayment locks a payment in order to change it. Whoever needs its reservation or order,
+// too, has locked them before.
+//
+// Locks payments FOR NO KEY UPDATE.
+func (q *QueuedQueries) LockPayment(id int64) *txn.Pending[Payment] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Payment, error) {
+		return sqlcgen.New(d).LockPayment(context.Background(), id)
+	})
+}
+
+// LockPaymentOfOrder is LockPayment for the one of an order.
+//
+// Locks payments FOR NO KEY UPDATE.
+func (q *QueuedQueries) LockPaymentOfOrder(orderID int64) *txn.Pending[Payment] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Payment, error) {
+		return sqlcgen.New(d).LockPaymentOfOrder(context.Background(), orderID)
+	})
+}
+
+// LockPaymentOfRefund is LockPayment for the one whose money goes back.
+//
+// Locks payments FOR NO KEY UPDATE. Reads refunds.
+func (q *QueuedQueries) LockPaymentOfRefund(refundID int64) *txn.Pending[Payment] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Payment, error) {
+		return sqlcgen.New(d).LockPaymentOfRefund(context.Background(), refundID)
+	})
+}
+
 // LockPost locks an author's post in order to publish it. No row: there is no such post, or
 // it is somebody else's, which stays unlocked. Tags, notifications and whatever else refers
 // to the post may be added meanwhile.
@@ -798,6 +1102,46 @@ func (q *QueuedQueries) LockPost(arg LockPostParams) *txn.Pending[Post] {
 func (q *QueuedQueries) LockProducts(ids []int64) *txn.Pending[[]Product] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Product, error) {
 		return sqlcgen.New(d).LockProducts(context.Background(), ids)
+	})
+}
+
+// LockProductsOfOrder locks what is in an order, as LockProducts does, before the order itself:
+// what is in it never changes.
+//
+// Locks products FOR NO KEY UPDATE, ordered by p.id. Reads order_items.
+func (q *QueuedQueries) LockProductsOfOrder(orderID int64) *txn.Pending[[]int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]int64, error) {
+		return sqlcgen.New(d).LockProductsOfOrder(context.Background(), orderID)
+	})
+}
+
+// LockProductsOfReservations locks what is in some reservations, as LockProducts does, before
+// the reservations themselves: what is in them never changes.
+//
+// Locks products FOR NO KEY UPDATE, ordered by p.id. Reads reservation_items.
+func (q *QueuedQueries) LockProductsOfReservations(reservationIds []int64) *txn.Pending[[]int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]int64, error) {
+		return sqlcgen.New(d).LockProductsOfReservations(context.Background(), reservationIds)
+	})
+}
+
+// LockReservation locks a reservation in order to change it, or to decide by its status.
+// Whoever needs products, too, has locked them before. Overdue is whether its time is over by
+// the server's clock.
+//
+// Locks inventory_reservations FOR NO KEY UPDATE.
+func (q *QueuedQueries) LockReservation(id int64) *txn.Pending[LockReservationRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (LockReservationRow, error) {
+		return sqlcgen.New(d).LockReservation(context.Background(), id)
+	})
+}
+
+// LockReservationOfPayment is LockReservation for the one that a payment is for.
+//
+// Locks inventory_reservations FOR NO KEY UPDATE. Reads payments.
+func (q *QueuedQueries) LockReservationOfPayment(paymentID int64) *txn.Pending[InventoryReservation] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (InventoryReservation, error) {
+		return sqlcgen.New(d).LockReservationOfPayment(context.Background(), paymentID)
 	})
 }
 
@@ -853,6 +1197,37 @@ func (q *QueuedQueries) NextOrder() *txn.Pending[NextOrderRow] {
 	})
 }
 
+// NextPayment returns the number of a payment that is about to be made, so that what refers to
+// it can travel with it. A number that is not used is missing.
+//
+// Calls nextval().
+func (q *QueuedQueries) NextPayment() *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).NextPayment(context.Background())
+	})
+}
+
+// NextRefund returns the number of a refund that is about to be made, so that what refers to it
+// can travel with it. A number that is not used is missing.
+//
+// Calls nextval().
+func (q *QueuedQueries) NextRefund() *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).NextRefund(context.Background())
+	})
+}
+
+// NextReservation returns the number of a reservation that is about to be made, and the times
+// that it will bear, by the server's clock: so everything can travel with COMMIT. A number that
+// is not used is missing.
+//
+// Calls nextval().
+func (q *QueuedQueries) NextReservation(lifetimeMs int64) *txn.Pending[NextReservationRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (NextReservationRow, error) {
+		return sqlcgen.New(d).NextReservation(context.Background(), lifetimeMs)
+	})
+}
+
 // NotifyFollowers tells everybody who follows the author of a post of it, however many they
 // are. A second time it fails with notifications_post_id_user_id_key.
 //
@@ -886,6 +1261,17 @@ func (q *QueuedQueries) PublishPost(id int64) *txn.Pending[Post] {
 func (q *QueuedQueries) RecordTransfer(arg RecordTransferParams) *txn.Pending[RecordTransferRow] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (RecordTransferRow, error) {
 		return sqlcgen.New(d).RecordTransfer(context.Background(), arg)
+	})
+}
+
+// ReleaseReservation ends a reservation that is active, and puts its goods back into stock. No
+// row, and nothing was done: it is not active any more, or there is none. The caller holds the
+// locks of the products (LockProductsOfReservations).
+//
+// Writes inventory_reservations, products. Reads reservation_items.
+func (q *QueuedQueries) ReleaseReservation(id int64) *txn.Pending[ReleaseReservationRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (ReleaseReservationRow, error) {
+		return sqlcgen.New(d).ReleaseReservation(context.Background(), id)
 	})
 }
 
@@ -938,6 +1324,16 @@ func (q *QueuedQueries) SetAccountStatusAtVersion(arg SetAccountStatusAtVersionP
 func (q *QueuedQueries) SetOrderStatus(arg SetOrderStatusParams) *txn.Pending[Order] {
 	return sqlcbind.QueueGuarded(q.r, guardSetOrderStatus, func(d sqlcbind.DBTX) (Order, error) {
 		return sqlcgen.New(d).SetOrderStatus(context.Background(), arg)
+	})
+}
+
+// SetPaymentStatus moves a payment on: what may follow what, payments_status_follows says.
+//
+// Writes payments.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *QueuedQueries) SetPaymentStatus(arg SetPaymentStatusParams) *txn.Pending[Payment] {
+	return sqlcbind.QueueGuarded(q.r, guardSetPaymentStatus, func(d sqlcbind.DBTX) (Payment, error) {
+		return sqlcgen.New(d).SetPaymentStatus(context.Background(), arg)
 	})
 }
 
@@ -1039,10 +1435,28 @@ func (q *QueuedReadQueries) FindOrderByKey(idempotencyKey string) *txn.Pending[O
 	})
 }
 
+// FindPaymentByKey finds the payment that a request with this key made.
+//
+// Reads payments.
+func (q *QueuedReadQueries) FindPaymentByKey(providerKey string) *txn.Pending[Payment] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Payment, error) {
+		return sqlcgen.New(d).FindPaymentByKey(context.Background(), providerKey)
+	})
+}
+
 // Reads payments.
 func (q *QueuedReadQueries) FindPaymentOfOrder(orderID int64) *txn.Pending[Payment] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Payment, error) {
 		return sqlcgen.New(d).FindPaymentOfOrder(context.Background(), orderID)
+	})
+}
+
+// FindPaymentOfReservation finds the payment of a reservation that was not declined or given up.
+//
+// Reads payments.
+func (q *QueuedReadQueries) FindPaymentOfReservation(reservationID int64) *txn.Pending[Payment] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Payment, error) {
+		return sqlcgen.New(d).FindPaymentOfReservation(context.Background(), reservationID)
 	})
 }
 
@@ -1052,6 +1466,15 @@ func (q *QueuedReadQueries) FindPaymentOfOrder(orderID int64) *txn.Pending[Payme
 func (q *QueuedReadQueries) FindPostByKey(arg FindPostByKeyParams) *txn.Pending[Post] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Post, error) {
 		return sqlcgen.New(d).FindPostByKey(context.Background(), arg)
+	})
+}
+
+// FindReservationByKey finds what a request with this key reserved.
+//
+// Reads inventory_reservations.
+func (q *QueuedReadQueries) FindReservationByKey(idempotencyKey string) *txn.Pending[InventoryReservation] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (InventoryReservation, error) {
+		return sqlcgen.New(d).FindReservationByKey(context.Background(), idempotencyKey)
 	})
 }
 
@@ -1169,6 +1592,33 @@ func (q *QueuedReadQueries) GetOrder(id int64) *txn.Pending[Order] {
 	})
 }
 
+// GetOrderOfPayment reads the order that a payment is for, as it was last committed.
+//
+// Reads orders, payments.
+func (q *QueuedReadQueries) GetOrderOfPayment(paymentID int64) *txn.Pending[Order] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Order, error) {
+		return sqlcgen.New(d).GetOrderOfPayment(context.Background(), paymentID)
+	})
+}
+
+// GetOrderWithUser reads what a letter about an order needs.
+//
+// Reads orders, users.
+func (q *QueuedReadQueries) GetOrderWithUser(id int64) *txn.Pending[GetOrderWithUserRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (GetOrderWithUserRow, error) {
+		return sqlcgen.New(d).GetOrderWithUser(context.Background(), id)
+	})
+}
+
+// GetPayment reads a payment as it was last committed. To decide by what it says, lock it.
+//
+// Reads payments.
+func (q *QueuedReadQueries) GetPayment(id int64) *txn.Pending[Payment] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Payment, error) {
+		return sqlcgen.New(d).GetPayment(context.Background(), id)
+	})
+}
+
 // GetPost reads a post as it was last committed. To decide on a change by what it says, lock
 // the post instead, or change it at the version that it had.
 //
@@ -1192,6 +1642,23 @@ func (q *QueuedReadQueries) GetProduct(id int64) *txn.Pending[Product] {
 func (q *QueuedReadQueries) GetProfile(userID int64) *txn.Pending[Profile] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Profile, error) {
 		return sqlcgen.New(d).GetProfile(context.Background(), userID)
+	})
+}
+
+// Reads refunds.
+func (q *QueuedReadQueries) GetRefund(id int64) *txn.Pending[Refund] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Refund, error) {
+		return sqlcgen.New(d).GetRefund(context.Background(), id)
+	})
+}
+
+// GetReservation reads a reservation as it was last committed. To decide by what it says, lock
+// it.
+//
+// Reads inventory_reservations.
+func (q *QueuedReadQueries) GetReservation(id int64) *txn.Pending[InventoryReservation] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (InventoryReservation, error) {
+		return sqlcgen.New(d).GetReservation(context.Background(), id)
 	})
 }
 
@@ -1273,6 +1740,16 @@ func (q *QueuedReadQueries) ListEntries(arg ListEntriesParams) *txn.Pending[[]Li
 	})
 }
 
+// ListExpiredReservations finds active reservations whose time is over by the server's clock,
+// those first that have been for longest.
+//
+// Reads inventory_reservations.
+func (q *QueuedReadQueries) ListExpiredReservations(maxRows int64) *txn.Pending[[]int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]int64, error) {
+		return sqlcgen.New(d).ListExpiredReservations(context.Background(), maxRows)
+	})
+}
+
 // ListNotifications returns a page of what a user was told, newest first, below an id that an
 // earlier page ended with.
 //
@@ -1297,6 +1774,32 @@ func (q *QueuedReadQueries) ListOrderItems(orderID int64) *txn.Pending[[]OrderIt
 func (q *QueuedReadQueries) ListPostsOfAuthor(arg ListPostsOfAuthorParams) *txn.Pending[[]ListPostsOfAuthorRow] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]ListPostsOfAuthorRow, error) {
 		return sqlcgen.New(d).ListPostsOfAuthor(context.Background(), arg)
+	})
+}
+
+// ListRefundsOfPayment lists the attempts to give a payment's money back, oldest first: all but
+// the last one were declined.
+//
+// Reads refunds.
+func (q *QueuedReadQueries) ListRefundsOfPayment(paymentID int64) *txn.Pending[[]Refund] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Refund, error) {
+		return sqlcgen.New(d).ListRefundsOfPayment(context.Background(), paymentID)
+	})
+}
+
+// Reads reservation_items.
+func (q *QueuedReadQueries) ListReservationItems(reservationID int64) *txn.Pending[[]ReservationItem] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]ReservationItem, error) {
+		return sqlcgen.New(d).ListReservationItems(context.Background(), reservationID)
+	})
+}
+
+// ListReservationItemsByKey lists what a request with this key reserved.
+//
+// Reads inventory_reservations, reservation_items.
+func (q *QueuedReadQueries) ListReservationItemsByKey(idempotencyKey string) *txn.Pending[[]ReservationItem] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]ReservationItem, error) {
+		return sqlcgen.New(d).ListReservationItemsByKey(context.Background(), idempotencyKey)
 	})
 }
 

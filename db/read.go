@@ -39,9 +39,23 @@ func (q *ReadQueries) FindOrderByKey(ctx context.Context, idempotencyKey string)
 	return q.q.FindOrderByKey(ctx, idempotencyKey)
 }
 
+// FindPaymentByKey finds the payment that a request with this key made.
+//
+// Reads payments.
+func (q *ReadQueries) FindPaymentByKey(ctx context.Context, providerKey string) (Payment, error) {
+	return q.q.FindPaymentByKey(ctx, providerKey)
+}
+
 // Reads payments.
 func (q *ReadQueries) FindPaymentOfOrder(ctx context.Context, orderID int64) (Payment, error) {
 	return q.q.FindPaymentOfOrder(ctx, orderID)
+}
+
+// FindPaymentOfReservation finds the payment of a reservation that was not declined or given up.
+//
+// Reads payments.
+func (q *ReadQueries) FindPaymentOfReservation(ctx context.Context, reservationID int64) (Payment, error) {
+	return q.q.FindPaymentOfReservation(ctx, reservationID)
 }
 
 // FindPostByKey finds what a request of an author with this key created.
@@ -49,6 +63,13 @@ func (q *ReadQueries) FindPaymentOfOrder(ctx context.Context, orderID int64) (Pa
 // Reads posts.
 func (q *ReadQueries) FindPostByKey(ctx context.Context, arg FindPostByKeyParams) (Post, error) {
 	return q.q.FindPostByKey(ctx, arg)
+}
+
+// FindReservationByKey finds what a request with this key reserved.
+//
+// Reads inventory_reservations.
+func (q *ReadQueries) FindReservationByKey(ctx context.Context, idempotencyKey string) (InventoryReservation, error) {
+	return q.q.FindReservationByKey(ctx, idempotencyKey)
 }
 
 // Reads tags.
@@ -139,6 +160,27 @@ func (q *ReadQueries) GetOrder(ctx context.Context, id int64) (Order, error) {
 	return q.q.GetOrder(ctx, id)
 }
 
+// GetOrderOfPayment reads the order that a payment is for, as it was last committed.
+//
+// Reads orders, payments.
+func (q *ReadQueries) GetOrderOfPayment(ctx context.Context, paymentID int64) (Order, error) {
+	return q.q.GetOrderOfPayment(ctx, paymentID)
+}
+
+// GetOrderWithUser reads what a letter about an order needs.
+//
+// Reads orders, users.
+func (q *ReadQueries) GetOrderWithUser(ctx context.Context, id int64) (GetOrderWithUserRow, error) {
+	return q.q.GetOrderWithUser(ctx, id)
+}
+
+// GetPayment reads a payment as it was last committed. To decide by what it says, lock it.
+//
+// Reads payments.
+func (q *ReadQueries) GetPayment(ctx context.Context, id int64) (Payment, error) {
+	return q.q.GetPayment(ctx, id)
+}
+
 // GetPost reads a post as it was last committed. To decide on a change by what it says, lock
 // the post instead, or change it at the version that it had.
 //
@@ -157,6 +199,19 @@ func (q *ReadQueries) GetProduct(ctx context.Context, id int64) (Product, error)
 // Reads profiles.
 func (q *ReadQueries) GetProfile(ctx context.Context, userID int64) (Profile, error) {
 	return q.q.GetProfile(ctx, userID)
+}
+
+// Reads refunds.
+func (q *ReadQueries) GetRefund(ctx context.Context, id int64) (Refund, error) {
+	return q.q.GetRefund(ctx, id)
+}
+
+// GetReservation reads a reservation as it was last committed. To decide by what it says, lock
+// it.
+//
+// Reads inventory_reservations.
+func (q *ReadQueries) GetReservation(ctx context.Context, id int64) (InventoryReservation, error) {
+	return q.q.GetReservation(ctx, id)
 }
 
 // Reads settings.
@@ -219,6 +274,14 @@ func (q *ReadQueries) ListEntries(ctx context.Context, arg ListEntriesParams) ([
 	return q.q.ListEntries(ctx, arg)
 }
 
+// ListExpiredReservations finds active reservations whose time is over by the server's clock,
+// those first that have been for longest.
+//
+// Reads inventory_reservations.
+func (q *ReadQueries) ListExpiredReservations(ctx context.Context, maxRows int64) ([]int64, error) {
+	return q.q.ListExpiredReservations(ctx, maxRows)
+}
+
 // ListNotifications returns a page of what a user was told, newest first, below an id that an
 // earlier page ended with.
 //
@@ -238,6 +301,26 @@ func (q *ReadQueries) ListOrderItems(ctx context.Context, orderID int64) ([]Orde
 // Reads posts.
 func (q *ReadQueries) ListPostsOfAuthor(ctx context.Context, arg ListPostsOfAuthorParams) ([]ListPostsOfAuthorRow, error) {
 	return q.q.ListPostsOfAuthor(ctx, arg)
+}
+
+// ListRefundsOfPayment lists the attempts to give a payment's money back, oldest first: all but
+// the last one were declined.
+//
+// Reads refunds.
+func (q *ReadQueries) ListRefundsOfPayment(ctx context.Context, paymentID int64) ([]Refund, error) {
+	return q.q.ListRefundsOfPayment(ctx, paymentID)
+}
+
+// Reads reservation_items.
+func (q *ReadQueries) ListReservationItems(ctx context.Context, reservationID int64) ([]ReservationItem, error) {
+	return q.q.ListReservationItems(ctx, reservationID)
+}
+
+// ListReservationItemsByKey lists what a request with this key reserved.
+//
+// Reads inventory_reservations, reservation_items.
+func (q *ReadQueries) ListReservationItemsByKey(ctx context.Context, idempotencyKey string) ([]ReservationItem, error) {
+	return q.q.ListReservationItemsByKey(ctx, idempotencyKey)
 }
 
 // ListSystemLog returns what was done to a record, oldest first, above a version that an

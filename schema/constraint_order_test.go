@@ -64,18 +64,18 @@ var orderRefusals = []refusal{
 	{"order_items_append_only", "delete from order_items", restrict},
 	{"", insertItem("1, 2, 'Tray', 9223372036854775807, 2"), outOfRange},
 
-	{"payments_pkey", "insert into payments (id, user_id, amount_minor, method, provider_key) overriding system value values (1, 1, 1, 'card', 'new')", unique},
+	{"payments_pkey", "insert into payments (id, order_id, user_id, amount_minor, method, provider_key) overriding system value values (1, 1, 1, 1, 'card', 'new')", unique},
 	{"payments_order_id_key", insertPayment("1, 1, 1400, 'card', 'new'"), unique},
-	{"payments_provider_key_key", insertPayment("null, 1, 1400, 'card', 'order-1'"), unique},
-	{"payments_user_id_fkey", insertPayment("null, 99, 1400, 'card', 'new'"), foreign},
-	{"payments_order_id_fkey", "update payments set order_id = 99", foreign},
-	{"payments_order_id_fkey", "update payments set amount_minor = 1399", foreign},
-	{"payments_order_id_fkey", "update payments set user_id = 2", foreign},
+	{"payments_provider_key_key", "update payments set provider_key = 'order-1' where id = 2", unique},
+	{"payments_user_id_fkey", "update payments set user_id = 99 where id = 2", foreign},
+	{"payments_order_id_fkey", "update payments set order_id = 99 where id = 1", foreign},
+	{"payments_order_id_fkey", "update payments set amount_minor = 1399 where id = 1", foreign},
+	{"payments_order_id_fkey", "update payments set user_id = 2 where id = 1", foreign},
 	{"payments_order_id_fkey", "update orders set user_id = 2 where id = 1", foreign},
 	{"payments_order_id_fkey", "update orders set discount_minor = 0, total_minor = 1500 where id = 1", foreign},
-	{"payments_amount_not_negative", insertPayment("null, 1, -1, 'card', 'new'"), check},
-	{"payments_provider_key_length", insertPayment("null, 1, 1, 'card', ''"), check},
-	{"payments_provider_key_length", insertPayment("null, 1, 1, 'card', repeat('k', 201)"), check},
+	{"payments_amount_not_negative", insertPayment("1, 1, -1, 'card', 'new'"), check},
+	{"payments_provider_key_length", insertPayment("1, 1, 1, 'card', ''"), check},
+	{"payments_provider_key_length", insertPayment("1, 1, 1, 'card', repeat('k', 201)"), check},
 }
 
 // outOfRange is the SQLSTATE of a product of quantity and price that no bigint holds.

@@ -13,6 +13,7 @@ var Invariants = slices.Concat(
 	BookingInvariants,
 	CriticalRecordInvariants,
 	CertificateInvariants,
+	CheckoutInvariants,
 )
 
 // AccountInvariants are those of the books. Most of it is held by constraints as well; what is

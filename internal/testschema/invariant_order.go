@@ -4,13 +4,17 @@ package testschema
 // them.
 var OrderInvariants = []Invariant{
 	{
-		"stock is what was received, without what orders hold",
+		"stock is what was received, without what orders and active reservations hold",
 		`SELECT format('product %s: %s received, %s in stock, %s held', p.id, p.received, p.stock, coalesce(h.held, 0))
 		FROM products p
 		LEFT JOIN (
-			SELECT i.product_id, sum(i.quantity) AS held
-			FROM order_items i JOIN orders o ON o.id = i.order_id
-			WHERE NOT o.stock_returned GROUP BY i.product_id
+			SELECT product_id, sum(quantity) AS held FROM (
+				SELECT i.product_id, i.quantity FROM order_items i JOIN orders o ON o.id = i.order_id
+				WHERE NOT o.stock_returned
+				UNION ALL
+				SELECT i.product_id, i.quantity FROM reservation_items i JOIN inventory_reservations r ON r.id = i.reservation_id
+				WHERE r.status = 'active'
+			) i GROUP BY product_id
 		) h ON h.product_id = p.id
 		WHERE p.received - p.stock <> coalesce(h.held, 0)`,
 	},

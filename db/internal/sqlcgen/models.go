@@ -459,6 +459,131 @@ func AllPostStatusValues() []PostStatus {
 	}
 }
 
+type RefundStatus string
+
+const (
+	RefundStatusPending   RefundStatus = "pending"
+	RefundStatusCompleted RefundStatus = "completed"
+	RefundStatusFailed    RefundStatus = "failed"
+)
+
+func (e *RefundStatus) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = RefundStatus(s)
+	case string:
+		*e = RefundStatus(s)
+	default:
+		return fmt.Errorf("unsupported scan type for RefundStatus: %T", src)
+	}
+	return nil
+}
+
+type NullRefundStatus struct {
+	RefundStatus RefundStatus
+	Valid        bool // Valid is true if RefundStatus is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullRefundStatus) Scan(value interface{}) error {
+	if value == nil {
+		ns.RefundStatus, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.RefundStatus.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullRefundStatus) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.RefundStatus), nil
+}
+
+func (e RefundStatus) Valid() bool {
+	switch e {
+	case RefundStatusPending,
+		RefundStatusCompleted,
+		RefundStatusFailed:
+		return true
+	}
+	return false
+}
+
+func AllRefundStatusValues() []RefundStatus {
+	return []RefundStatus{
+		RefundStatusPending,
+		RefundStatusCompleted,
+		RefundStatusFailed,
+	}
+}
+
+type ReservationStatus string
+
+const (
+	ReservationStatusActive    ReservationStatus = "active"
+	ReservationStatusConfirmed ReservationStatus = "confirmed"
+	ReservationStatusReleased  ReservationStatus = "released"
+	ReservationStatusExpired   ReservationStatus = "expired"
+)
+
+func (e *ReservationStatus) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = ReservationStatus(s)
+	case string:
+		*e = ReservationStatus(s)
+	default:
+		return fmt.Errorf("unsupported scan type for ReservationStatus: %T", src)
+	}
+	return nil
+}
+
+type NullReservationStatus struct {
+	ReservationStatus ReservationStatus
+	Valid             bool // Valid is true if ReservationStatus is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullReservationStatus) Scan(value interface{}) error {
+	if value == nil {
+		ns.ReservationStatus, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.ReservationStatus.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullReservationStatus) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.ReservationStatus), nil
+}
+
+func (e ReservationStatus) Valid() bool {
+	switch e {
+	case ReservationStatusActive,
+		ReservationStatusConfirmed,
+		ReservationStatusReleased,
+		ReservationStatusExpired:
+		return true
+	}
+	return false
+}
+
+func AllReservationStatusValues() []ReservationStatus {
+	return []ReservationStatus{
+		ReservationStatusActive,
+		ReservationStatusConfirmed,
+		ReservationStatusReleased,
+		ReservationStatusExpired,
+	}
+}
+
 type SeatStatus string
 
 const (
@@ -790,6 +915,25 @@ type FrontPage struct {
 	Taken int16
 }
 
+// Goods that are kept for somebody who is about to pay: they are out of the stock while the reservation is active.
+type InventoryReservation struct {
+	ID     int64
+	UserID int64
+	// Chosen by whoever asked: the same request sent again finds this row and reserves nothing.
+	IdempotencyKey string
+	// active: the goods are kept. confirmed: an order has them. released, expired: they went back into stock, because somebody asked or because nobody paid in time.
+	Status ReservationStatus
+	// What the items cost when they were reserved, and will cost in the order.
+	TotalMinor money.Minor
+	// The order that came of it: there is one exactly for a confirmed reservation.
+	OrderID *int64
+	// When the goods may go back. Until that is done the reservation is active.
+	ExpiresAt time.Time
+	// When it ceased to be active.
+	ClosedAt  *time.Time
+	CreatedAt time.Time
+}
+
 // Double entry: what each transfer did to each of its two accounts. Rows are never changed.
 type LedgerEntry struct {
 	// Grows with time within a customer's account, because entries are made under the account's lock. Between accounts it says nothing.
@@ -859,6 +1003,14 @@ type Payment struct {
 	// Sent to the provider with every request for this payment, so that one which is repeated charges once.
 	ProviderKey string
 	CreatedAt   time.Time
+	// The reservation that is paid, for payments that come before their order.
+	ReservationID *int64
+	// When the provider was asked first. From then on only the provider knows whether it has charged.
+	AskedAt *time.Time
+	// The provider's name for the charge.
+	ChargeReference *string
+	// Why the provider declined, as it says.
+	DeclineCode *string
 }
 
 // What users write. A draft is its author's alone until it is published, which cannot be taken back.
@@ -909,6 +1061,33 @@ type Profile struct {
 	DisplayName string
 	Bio         string
 	CreatedAt   time.Time
+}
+
+// Money that is to go back, and what came of it. The row is there before the provider is asked.
+type Refund struct {
+	ID          int64
+	PaymentID   int64
+	AmountMinor money.Minor
+	Status      RefundStatus
+	Reason      string
+	// Sent to the provider with every request for this refund, so that one which is repeated gives back once.
+	ProviderKey string
+	// When the provider was asked first.
+	AskedAt *time.Time
+	// The provider's name for the refund.
+	RefundReference *string
+	// Why the provider declined, as it says: somebody has to look at it.
+	DeclineCode *string
+	CreatedAt   time.Time
+}
+
+// What is in a reservation, with name and price as they were then; a product once. Rows are never changed.
+type ReservationItem struct {
+	ReservationID  int64
+	ProductID      int64
+	ProductName    string
+	Quantity       int64
+	UnitPriceMinor money.Minor
 }
 
 // The seats of an event, and who comes first is decided here: a seat's row is locked, and changed, by whoever takes it.

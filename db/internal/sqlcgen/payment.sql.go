@@ -15,7 +15,7 @@ import (
 const createPayment = `-- name: CreatePayment :one
 INSERT INTO payments (order_id, user_id, amount_minor, method, provider_key)
 VALUES ($1::bigint, $2, $3, $4, $5)
-RETURNING id, order_id, user_id, amount_minor, method, status, provider_key, created_at
+RETURNING id, order_id, user_id, amount_minor, method, status, provider_key, created_at, reservation_id, asked_at, charge_reference, decline_code
 `
 
 type CreatePaymentParams struct {
@@ -46,6 +46,10 @@ func (q *Queries) CreatePayment(ctx context.Context, arg CreatePaymentParams) (P
 		&i.Status,
 		&i.ProviderKey,
 		&i.CreatedAt,
+		&i.ReservationID,
+		&i.AskedAt,
+		&i.ChargeReference,
+		&i.DeclineCode,
 	)
 	if err != nil {
 		err = fmt.Errorf("query CreatePayment: %w", err)
@@ -54,7 +58,7 @@ func (q *Queries) CreatePayment(ctx context.Context, arg CreatePaymentParams) (P
 }
 
 const findPaymentOfOrder = `-- name: FindPaymentOfOrder :one
-SELECT id, order_id, user_id, amount_minor, method, status, provider_key, created_at FROM payments WHERE order_id = $1::bigint
+SELECT id, order_id, user_id, amount_minor, method, status, provider_key, created_at, reservation_id, asked_at, charge_reference, decline_code FROM payments WHERE order_id = $1::bigint
 `
 
 func (q *Queries) FindPaymentOfOrder(ctx context.Context, orderID int64) (Payment, error) {
@@ -69,6 +73,10 @@ func (q *Queries) FindPaymentOfOrder(ctx context.Context, orderID int64) (Paymen
 		&i.Status,
 		&i.ProviderKey,
 		&i.CreatedAt,
+		&i.ReservationID,
+		&i.AskedAt,
+		&i.ChargeReference,
+		&i.DeclineCode,
 	)
 	if err != nil {
 		err = fmt.Errorf("query FindPaymentOfOrder: %w", err)
