@@ -246,6 +246,10 @@ const (
 
 // fields says which field of a request a CHECK constraint speaks of.
 var fields = map[string]string{
+	"inventory_reservations_idempotency_key_length": "Key",
+	"payments_provider_key_length":                  "Key",
+	"refunds_reason_length":                         "Reason",
+
 	"orders_idempotency_key_length":    "Key",
 	"orders_note_length":               "Note",
 	"orders_shipping_address_complete": "Address",
