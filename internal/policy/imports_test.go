@@ -45,6 +45,7 @@ const policy = `
 	service/*             : river, txn, db, db/money, internal/jobs, internal/mail | pgx, txn/txntest, txn/txntest/*, internal/testschema
 	internal/jobs         : pgx, river, txn | txn/txntest, internal/testschema
 	internal/mail         :
+	internal/payment      : db/money, service/* | pgx, river, txn, txn/txntest, db, internal/jobs, internal/testschema
 
 	# The command, which puts everything together.
 
