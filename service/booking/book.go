@@ -130,26 +130,30 @@ func until(expiresAt *time.Time) time.Time {
 const attempts = 10
 
 // ask makes a transaction of what queue queues, and returns the answer of the statement whose
-// Pending it returns.
+// Pending it returns. If the connection breaks before the answer comes, it asks again: each
+// request finds what it has done before, so that it is not done twice, and what there is by
+// then is the answer.
 func ask[T any](ctx context.Context, t txn.Transactor, opts txn.Options, queue func(*db.QueuedQueries) *txn.Pending[T]) (T, error) {
-	opts.FlushJoined, opts.MaxAttempts = true, attempts
-	once := func() (answer T, err error) {
-		pending, err := txn.WithTxValue(ctx, t, opts, func(_ context.Context, tx *txn.Tx) (*txn.Pending[T], error) {
-			return queue(db.New(tx).Queued()), nil
-		})
-		if err != nil {
-			return answer, refused(err)
-		}
-		return pending.Value()
-	}
-	answer, err := once()
-	if !errors.Is(err, txn.ErrAnswerLost) {
+	answer, err := askOnce(ctx, t, opts, queue)
+	_, unknown := errors.AsType[*txn.CommitUnknownError](err)
+	if !unknown && !errors.Is(err, txn.ErrAnswerLost) {
 		return answer, err
 	}
-	// It is committed, and what was answered is not known. Each request finds what it has done
-	// before, so it may be asked again.
-	if answer, err = once(); err != nil && !errors.Is(err, txn.ErrNotFound) {
-		return answer, &txn.HookError{Label: opts.Label, Err: err}
+	answer, again := askOnce(ctx, t, opts, queue)
+	if again != nil && !errors.Is(again, txn.ErrNotFound) {
+		return answer, fmt.Errorf("%w; asked again: %w", err, again) // still unknown
 	}
-	return answer, err
+	return answer, again
+}
+
+// askOnce is ask for what does not find what it has done before.
+func askOnce[T any](ctx context.Context, t txn.Transactor, opts txn.Options, queue func(*db.QueuedQueries) *txn.Pending[T]) (answer T, err error) {
+	opts.FlushJoined, opts.MaxAttempts = true, attempts
+	pending, err := txn.WithTxValue(ctx, t, opts, func(_ context.Context, tx *txn.Tx) (*txn.Pending[T], error) {
+		return queue(db.New(tx).Queued()), nil
+	})
+	if err != nil {
+		return answer, refused(err)
+	}
+	return pending.Value()
 }

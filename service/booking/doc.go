@@ -30,10 +30,11 @@
 //
 // # Requests that are sent twice
 //
-// After a *txn.CommitUnknownError, or an answer that was lost otherwise, send the request
-// again. A user who has the seat already gets its ticket, with Replayed set, and so does
-// whoever confirms, releases or cancels twice. Requests for any seat carry a key, because
-// otherwise the second one would be for another seat.
+// A user who has the seat already gets its ticket, with Replayed set, and so does whoever
+// confirms, releases or cancels twice. Requests for any seat carry a key, because otherwise the
+// second one would be for another seat. So a request may be sent again by anybody who does not
+// know what became of it, after a *txn.CommitUnknownError or an answer of its own that was
+// lost; the functions do so themselves, once.
 //
 // # What is refused
 //

@@ -22,11 +22,11 @@ type CreateEventRequest struct {
 //
 // It is refused with ErrCodeTaken or ErrInvalid.
 func CreateEvent(ctx context.Context, t txn.Transactor, r CreateEventRequest) (int64, error) {
-	made, err := ask(ctx, t, txn.Options{Label: "booking: create event"}, func(q *db.QueuedQueries) *txn.Pending[int64] {
+	made, err := askOnce(ctx, t, txn.Options{Label: "booking: create event"}, func(q *db.QueuedQueries) *txn.Pending[int64] {
 		return q.CreateEvent(db.CreateEventParams{Code: r.Code, Name: r.Name, SeatsPerUser: r.SeatsPerUser, Labels: r.Seats})
 	})
-	if _, committed := errors.AsType[*txn.HookError](err); committed && errors.Is(err, ErrCodeTaken) {
-		return FindEvent(ctx, t, r.Code) // by the first of two calls, whose answer was lost
+	if errors.Is(err, txn.ErrAnswerLost) {
+		return FindEvent(ctx, t, r.Code) // it is committed
 	}
 	if err != nil {
 		return 0, fmt.Errorf("create event: %w", err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/interlock-go/interlock/db"
 	"github.com/interlock-go/interlock/txn"
@@ -112,40 +111,3 @@ func Find(ctx context.Context, t txn.ReadTransactor, r ChangeRequest) (Ticket, e
 		BookingID: b.ID, EventID: b.EventID, SeatID: b.SeatID, Seat: row.Label, Status: b.Status, Until: until(b.ExpiresAt),
 	}, nil
 }
-
-// Sizes of what Sweep does in one transaction.
-const (
-	DefaultSweep = 500
-	MaxSweep     = 5000
-)
-
-// Sweep frees the seats of up to limit holds that have ended, those first that ended first,
-// and returns how many; a limit of zero is DefaultSweep, more than MaxSweep is MaxSweep. As
-// long as it returns limit, there may be more. (If the answer to COMMIT was lost, it sweeps
-// again, and returns how many those were.) It passes over seats that somebody is at:
-// several may sweep at a time, and nobody who takes a seat waits for them for longer than one
-// such transaction.
-//
-// It locks the seats FOR NO KEY UPDATE SKIP LOCKED, then their bookings, at any isolation
-// level.
-//
-// It is refused with ErrInvalid.
-func Sweep(ctx context.Context, t txn.Transactor, limit int) (int64, error) {
-	switch {
-	case limit < 0:
-		return 0, &InvalidError{Field: "limit"}
-	case limit == 0:
-		limit = DefaultSweep
-	}
-	limit = min(limit, MaxSweep)
-	swept, err := ask(ctx, t, txn.Options{Label: "booking: sweep"}, func(q *db.QueuedQueries) *txn.Pending[int64] {
-		return q.ExpireHolds(int64(limit))
-	})
-	if err != nil {
-		return 0, fmt.Errorf("sweep: %w", err)
-	}
-	return swept, nil
-}
-
-// SweepInterval is how often "interlock worker" sweeps.
-const SweepInterval = 30 * time.Second
