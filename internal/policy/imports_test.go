@@ -44,15 +44,18 @@ const policy = `
 	db/money              :
 	service/*             : river, txn, db, db/money, internal/jobs, internal/mail | pgx, txn/txntest, txn/txntest/*, internal/testschema
 	internal/jobs         : pgx, river, txn | txn/txntest, internal/testschema
-	internal/mail         :
-	internal/payment      : db/money, service/* | pgx, river, txn, txn/txntest, db, internal/jobs, internal/testschema
+	internal/mail          : | internal/mail/mailtest
+	internal/mail/mailtest : testing
+	internal/payment       : db/money, service/* | pgx, river, txn, txn/txntest, db, internal/jobs, internal/testschema
+	internal/search        : service/*
 
 	# The command, which puts everything together.
 
 	cmd/interlock         : internal/cli
 	internal/httpapi      : txn, db, db/money, service/* | pgx, txn/txntest, txn/txntest/*, internal/testschema
 	internal/cli          : pgx, goose, river, cobra, txn, txn/txntest/faultproxy, txn/txntest/pgserver,
-	                        schema, db, db/money, service/*, internal/jobs, internal/mail, internal/httpapi | txn/txntest, internal/testschema
+	                        schema, db, db/money, service/*, internal/jobs, internal/mail, internal/httpapi,
+	                        internal/payment, internal/search | txn/txntest, internal/mail/mailtest, internal/testschema
 
 	# The generator. It knows neither the schema nor the library, which only the text that it
 	# writes names. Of parse_cgo.go and parse_nocgo.go a build has one.
