@@ -149,6 +149,11 @@ func (q *AutocommitQueries) CountPost(ctx context.Context, userID int64) (Author
 	return q.write.CountPost(ctx, userID)
 }
 
+// Reads posts.
+func (q *AutocommitQueries) CountPosts(ctx context.Context) (CountPostsRow, error) {
+	return q.read.CountPosts(ctx)
+}
+
 // CountPublishedPost counts a draft that was published. That the author has no counters is an
 // error: the draft was counted.
 //
@@ -156,6 +161,16 @@ func (q *AutocommitQueries) CountPost(ctx context.Context, userID int64) (Author
 // Fails with a *txn.AffectedError unless it changes one row.
 func (q *AutocommitQueries) CountPublishedPost(ctx context.Context, userID int64) (AuthorCounter, error) {
 	return sqlcgen.New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), guardCountPublishedPost)).CountPublishedPost(ctx, userID)
+}
+
+// Reads transfers.
+func (q *AutocommitQueries) CountTransfers(ctx context.Context) (int64, error) {
+	return q.read.CountTransfers(ctx)
+}
+
+// Reads users.
+func (q *AutocommitQueries) CountUsers(ctx context.Context) (CountUsersRow, error) {
+	return q.read.CountUsers(ctx)
 }
 
 // CreateAccount opens an empty account for a user.
@@ -379,6 +394,11 @@ func (q *AutocommitQueries) FindPostByKey(ctx context.Context, arg FindPostByKey
 	return q.read.FindPostByKey(ctx, arg)
 }
 
+// Reads reports.
+func (q *AutocommitQueries) FindReport(ctx context.Context, arg FindReportParams) (Report, error) {
+	return q.read.FindReport(ctx, arg)
+}
+
 // FindReservationByKey finds what a request with this key reserved.
 //
 // Reads inventory_reservations.
@@ -564,6 +584,14 @@ func (q *AutocommitQueries) GiveUpPayments(ctx context.Context, reservationIds [
 // Reads accounts.
 func (q *AutocommitQueries) ListAccountsOfUser(ctx context.Context, userID int64) ([]Account, error) {
 	return q.read.ListAccountsOfUser(ctx, userID)
+}
+
+// ListActiveUsers returns a page of the active users, above an id that an earlier page ended
+// with.
+//
+// Reads users.
+func (q *AutocommitQueries) ListActiveUsers(ctx context.Context, arg ListActiveUsersParams) ([]User, error) {
+	return q.read.ListActiveUsers(ctx, arg)
 }
 
 // ListActivity returns a page of what a user did, newest first, below an id that an earlier
@@ -800,6 +828,30 @@ func (q *AutocommitQueries) SetProductPrice(ctx context.Context, arg SetProductP
 // Writes products.
 func (q *AutocommitQueries) SetProductPrices(ctx context.Context, arg SetProductPricesParams) (int64, error) {
 	return q.write.SetProductPrices(ctx, arg)
+}
+
+// StoreReport stores a report. No row, and nothing was stored: there is one of this kind and
+// key. Above READ COMMITTED one that is newer than the snapshot makes it fail with 40001.
+//
+// Writes reports.
+func (q *AutocommitQueries) StoreReport(ctx context.Context, arg StoreReportParams) (Report, error) {
+	return q.write.StoreReport(ctx, arg)
+}
+
+// SumBalances counts the customers' accounts and adds up what they hold. It fails with 22003 if
+// that is more than an amount can express.
+//
+// Reads accounts.
+func (q *AutocommitQueries) SumBalances(ctx context.Context) (SumBalancesRow, error) {
+	return q.read.SumBalances(ctx)
+}
+
+// SumCustomerEntries adds up the ledger entries of all customers' accounts: what their balances
+// must be.
+//
+// Reads accounts, ledger_entries.
+func (q *AutocommitQueries) SumCustomerEntries(ctx context.Context) (int64, error) {
+	return q.read.SumCustomerEntries(ctx)
 }
 
 // SumEntries adds up an account's ledger. For a system account this is its balance.

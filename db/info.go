@@ -148,11 +148,35 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "CountPosts", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"posts"},
+	},
+	{
+		Name: "CountPostsForShare", Command: "one", Kind: txn.LockQuery,
+		Locks: []txn.QueryLock{
+			{Table: "posts", Strength: "FOR SHARE", Order: "id"},
+		},
+	},
+	{
 		Name: "CountPublishedPost", Command: "one", Kind: txn.WriteQuery,
 		Writes:     []string{"author_counters"},
 		AffectsOne: true,
 		Implied: []txn.QueryLock{
 			{Table: "author_counters", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
+		Name: "CountTransfers", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"transfers"},
+	},
+	{
+		Name: "CountUsers", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"users"},
+	},
+	{
+		Name: "CountUsersForShare", Command: "one", Kind: txn.LockQuery,
+		Locks: []txn.QueryLock{
+			{Table: "users", Strength: "FOR SHARE", Order: "id"},
 		},
 	},
 	{
@@ -377,6 +401,10 @@ var QueryInfo = []txn.QueryInfo{
 		Reads: []string{"posts"},
 	},
 	{
+		Name: "FindReport", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"reports"},
+	},
+	{
 		Name: "FindReservationByKey", Command: "one", Kind: txn.ReadQuery,
 		Reads: []string{"inventory_reservations"},
 	},
@@ -494,6 +522,10 @@ var QueryInfo = []txn.QueryInfo{
 	{
 		Name: "ListAccountsOfUser", Command: "many", Kind: txn.ReadQuery,
 		Reads: []string{"accounts"},
+	},
+	{
+		Name: "ListActiveUsers", Command: "many", Kind: txn.ReadQuery,
+		Reads: []string{"users"},
 	},
 	{
 		Name: "ListActivity", Command: "many", Kind: txn.ReadQuery,
@@ -699,6 +731,16 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "LockReportTables", Command: "exec", Kind: txn.LockQuery,
+		Locks: []txn.QueryLock{
+			{Table: "users", Strength: "SHARE"},
+			{Table: "accounts", Strength: "SHARE"},
+			{Table: "transfers", Strength: "SHARE"},
+			{Table: "ledger_entries", Strength: "SHARE"},
+			{Table: "posts", Strength: "SHARE"},
+		},
+	},
+	{
 		Name: "LockReservation", Command: "one", Kind: txn.LockQuery,
 		Locks: []txn.QueryLock{
 			{Table: "inventory_reservations", Strength: "FOR NO KEY UPDATE"},
@@ -850,6 +892,24 @@ var QueryInfo = []txn.QueryInfo{
 		Implied: []txn.QueryLock{
 			{Table: "products", Strength: "FOR NO KEY UPDATE"},
 		},
+	},
+	{
+		Name: "StoreReport", Command: "one", Kind: txn.WriteQuery,
+		Writes: []string{"reports"},
+	},
+	{
+		Name: "SumBalances", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"accounts"},
+	},
+	{
+		Name: "SumBalancesForShare", Command: "one", Kind: txn.LockQuery,
+		Locks: []txn.QueryLock{
+			{Table: "accounts", Strength: "FOR SHARE", Order: "id"},
+		},
+	},
+	{
+		Name: "SumCustomerEntries", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"accounts", "ledger_entries"},
 	},
 	{
 		Name: "SumEntries", Command: "one", Kind: txn.ReadQuery,

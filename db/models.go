@@ -98,6 +98,7 @@ type (
 	NullPaymentStatus     = sqlcgen.NullPaymentStatus
 	NullPostStatus        = sqlcgen.NullPostStatus
 	NullRefundStatus      = sqlcgen.NullRefundStatus
+	NullReportWay         = sqlcgen.NullReportWay
 	NullReservationStatus = sqlcgen.NullReservationStatus
 	NullSeatStatus        = sqlcgen.NullSeatStatus
 	NullSystemOperation   = sqlcgen.NullSystemOperation
@@ -115,6 +116,8 @@ type (
 	Profile               = sqlcgen.Profile
 	Refund                = sqlcgen.Refund
 	RefundStatus          = sqlcgen.RefundStatus
+	Report                = sqlcgen.Report
+	ReportWay             = sqlcgen.ReportWay
 	ReservationItem       = sqlcgen.ReservationItem
 	ReservationStatus     = sqlcgen.ReservationStatus
 	Seat                  = sqlcgen.Seat
@@ -161,6 +164,14 @@ const (
 	RefundStatusPending                  = sqlcgen.RefundStatusPending
 	RefundStatusCompleted                = sqlcgen.RefundStatusCompleted
 	RefundStatusFailed                   = sqlcgen.RefundStatusFailed
+	ReportWayReadUncommitted             = sqlcgen.ReportWayReadUncommitted
+	ReportWayReadCommitted               = sqlcgen.ReportWayReadCommitted
+	ReportWayRepeatableRead              = sqlcgen.ReportWayRepeatableRead
+	ReportWaySerializable                = sqlcgen.ReportWaySerializable
+	ReportWayDeferrable                  = sqlcgen.ReportWayDeferrable
+	ReportWayRowLocks                    = sqlcgen.ReportWayRowLocks
+	ReportWayTableLocks                  = sqlcgen.ReportWayTableLocks
+	ReportWaySharedSnapshot              = sqlcgen.ReportWaySharedSnapshot
 	ReservationStatusActive              = sqlcgen.ReservationStatusActive
 	ReservationStatusConfirmed           = sqlcgen.ReservationStatusConfirmed
 	ReservationStatusReleased            = sqlcgen.ReservationStatusReleased
@@ -199,6 +210,9 @@ func AllPostStatusValues() []PostStatus { return sqlcgen.AllPostStatusValues() }
 
 // AllRefundStatusValues is sqlc's function of that name.
 func AllRefundStatusValues() []RefundStatus { return sqlcgen.AllRefundStatusValues() }
+
+// AllReportWayValues is sqlc's function of that name.
+func AllReportWayValues() []ReportWay { return sqlcgen.AllReportWayValues() }
 
 // AllReservationStatusValues is sqlc's function of that name.
 func AllReservationStatusValues() []ReservationStatus { return sqlcgen.AllReservationStatusValues() }
@@ -271,6 +285,19 @@ type (
 	SetProductPriceRow     = sqlcgen.SetProductPriceRow
 	SetProductPricesParams = sqlcgen.SetProductPricesParams
 	TakeStockParams        = sqlcgen.TakeStockParams
+)
+
+// Of the queries in report.sql.
+type (
+	CountPostsForShareRow  = sqlcgen.CountPostsForShareRow
+	CountPostsRow          = sqlcgen.CountPostsRow
+	CountUsersForShareRow  = sqlcgen.CountUsersForShareRow
+	CountUsersRow          = sqlcgen.CountUsersRow
+	FindReportParams       = sqlcgen.FindReportParams
+	ListActiveUsersParams  = sqlcgen.ListActiveUsersParams
+	StoreReportParams      = sqlcgen.StoreReportParams
+	SumBalancesForShareRow = sqlcgen.SumBalancesForShareRow
+	SumBalancesRow         = sqlcgen.SumBalancesRow
 )
 
 // Of the queries in reservation.sql.

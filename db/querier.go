@@ -8,6 +8,15 @@ import (
 
 // ReadQuerier has the queries that only read.
 type ReadQuerier interface {
+	// Reads posts.
+	CountPosts(ctx context.Context) (CountPostsRow, error)
+
+	// Reads transfers.
+	CountTransfers(ctx context.Context) (int64, error)
+
+	// Reads users.
+	CountUsers(ctx context.Context) (CountUsersRow, error)
+
 	// FindCertificateByKey finds the certificate that a request with this key got.
 	//
 	// Reads balance_certificates.
@@ -38,6 +47,9 @@ type ReadQuerier interface {
 	//
 	// Reads posts.
 	FindPostByKey(ctx context.Context, arg FindPostByKeyParams) (Post, error)
+
+	// Reads reports.
+	FindReport(ctx context.Context, arg FindReportParams) (Report, error)
 
 	// FindReservationByKey finds what a request with this key reserved.
 	//
@@ -162,6 +174,12 @@ type ReadQuerier interface {
 	// Reads accounts.
 	ListAccountsOfUser(ctx context.Context, userID int64) ([]Account, error)
 
+	// ListActiveUsers returns a page of the active users, above an id that an earlier page ended
+	// with.
+	//
+	// Reads users.
+	ListActiveUsers(ctx context.Context, arg ListActiveUsersParams) ([]User, error)
+
 	// ListActivity returns a page of what a user did, newest first, below an id that an earlier
 	// page ended with.
 	//
@@ -229,6 +247,18 @@ type ReadQuerier interface {
 
 	// Reads post_tags, tags.
 	ListTagsOfPost(ctx context.Context, postID int64) ([]Tag, error)
+
+	// SumBalances counts the customers' accounts and adds up what they hold. It fails with 22003 if
+	// that is more than an amount can express.
+	//
+	// Reads accounts.
+	SumBalances(ctx context.Context) (SumBalancesRow, error)
+
+	// SumCustomerEntries adds up the ledger entries of all customers' accounts: what their balances
+	// must be.
+	//
+	// Reads accounts, ledger_entries.
+	SumCustomerEntries(ctx context.Context) (int64, error)
 
 	// SumEntries adds up an account's ledger. For a system account this is its balance.
 	//
@@ -591,6 +621,12 @@ type WriteQuerier interface {
 	// Writes products.
 	SetProductPrices(ctx context.Context, arg SetProductPricesParams) (int64, error)
 
+	// StoreReport stores a report. No row, and nothing was stored: there is one of this kind and
+	// key. Above READ COMMITTED one that is newer than the snapshot makes it fail with 40001.
+	//
+	// Writes reports.
+	StoreReport(ctx context.Context, arg StoreReportParams) (Report, error)
+
 	// TagPost gives a new post its tags.
 	//
 	// Writes post_tags.
@@ -634,6 +670,18 @@ type LockQuerier interface {
 	//
 	// Writes critical_record_copies, critical_records, system_log. Locks critical_records FOR KEY SHARE. Reads critical_record_copies.
 	ChangeCriticalRecord(ctx context.Context, arg ChangeCriticalRecordParams) (ChangeCriticalRecordRow, error)
+
+	// CountPostsForShare is CountPosts of rows that stay as they are until the transaction ends.
+	// Posts may still be added.
+	//
+	// Locks posts FOR SHARE, ordered by id.
+	CountPostsForShare(ctx context.Context) (CountPostsForShareRow, error)
+
+	// CountUsersForShare is CountUsers of rows that stay as they are until the transaction ends.
+	// Users may still be added.
+	//
+	// Locks users FOR SHARE, ordered by id.
+	CountUsersForShare(ctx context.Context) (CountUsersForShareRow, error)
 
 	// CreateCriticalRecord writes a record, the copy of its first version and the entry in the
 	// system log. If a record with this key exists, nothing is written, and the row is that of its
@@ -806,6 +854,15 @@ type LockQuerier interface {
 	// Locks products FOR NO KEY UPDATE, ordered by p.id. Reads reservation_items.
 	LockProductsOfReservations(ctx context.Context, reservationIds []int64) ([]int64, error)
 
+	// LockReportTables waits until nobody is writing to the tables that a report reads, and keeps
+	// everybody from writing to them until the transaction ends. Reading goes on, and so do row
+	// locks, also FOR UPDATE. The tables are locked one after another, and no order of them is
+	// everybody's: set a lock timeout below the server's deadlock_timeout, so that who waits in vain
+	// is the report.
+	//
+	// Locks users in SHARE mode. Locks accounts in SHARE mode. Locks transfers in SHARE mode. Locks ledger_entries in SHARE mode. Locks posts in SHARE mode.
+	LockReportTables(ctx context.Context) error
+
 	// LockReservation locks a reservation in order to change it, or to decide by its status.
 	// Whoever needs products, too, has locked them before. Overdue is whether its time is over by
 	// the server's clock.
@@ -842,6 +899,12 @@ type LockQuerier interface {
 	//
 	// Locks users FOR NO KEY UPDATE.
 	LockUser(ctx context.Context, id int64) (User, error)
+
+	// SumBalancesForShare is SumBalances of rows that stay as they are until the transaction ends.
+	// Accounts may still be opened.
+	//
+	// Locks accounts FOR SHARE, ordered by id.
+	SumBalancesForShare(ctx context.Context) (SumBalancesForShareRow, error)
 }
 
 var (

@@ -165,6 +165,19 @@ func (q *Queries) CountPost(ctx context.Context, userID int64) (AuthorCounter, e
 	return q.q.CountPost(ctx, userID)
 }
 
+// Reads posts.
+func (q *Queries) CountPosts(ctx context.Context) (CountPostsRow, error) {
+	return q.q.CountPosts(ctx)
+}
+
+// CountPostsForShare is CountPosts of rows that stay as they are until the transaction ends.
+// Posts may still be added.
+//
+// Locks posts FOR SHARE, ordered by id.
+func (q *Queries) CountPostsForShare(ctx context.Context) (CountPostsForShareRow, error) {
+	return q.q.CountPostsForShare(ctx)
+}
+
 // CountPublishedPost counts a draft that was published. That the author has no counters is an
 // error: the draft was counted.
 //
@@ -172,6 +185,24 @@ func (q *Queries) CountPost(ctx context.Context, userID int64) (AuthorCounter, e
 // Fails with a *txn.AffectedError unless it changes one row.
 func (q *Queries) CountPublishedPost(ctx context.Context, userID int64) (AuthorCounter, error) {
 	return sqlcgen.New(sqlcbind.Checked(sqlcbind.Tx(q.tx), guardCountPublishedPost)).CountPublishedPost(ctx, userID)
+}
+
+// Reads transfers.
+func (q *Queries) CountTransfers(ctx context.Context) (int64, error) {
+	return q.q.CountTransfers(ctx)
+}
+
+// Reads users.
+func (q *Queries) CountUsers(ctx context.Context) (CountUsersRow, error) {
+	return q.q.CountUsers(ctx)
+}
+
+// CountUsersForShare is CountUsers of rows that stay as they are until the transaction ends.
+// Users may still be added.
+//
+// Locks users FOR SHARE, ordered by id.
+func (q *Queries) CountUsersForShare(ctx context.Context) (CountUsersForShareRow, error) {
+	return q.q.CountUsersForShare(ctx)
 }
 
 // CreateAccount opens an empty account for a user.
@@ -418,6 +449,11 @@ func (q *Queries) FindPostByKey(ctx context.Context, arg FindPostByKeyParams) (P
 	return q.q.FindPostByKey(ctx, arg)
 }
 
+// Reads reports.
+func (q *Queries) FindReport(ctx context.Context, arg FindReportParams) (Report, error) {
+	return q.q.FindReport(ctx, arg)
+}
+
 // FindReservationByKey finds what a request with this key reserved.
 //
 // Reads inventory_reservations.
@@ -603,6 +639,14 @@ func (q *Queries) GiveUpPayments(ctx context.Context, reservationIds []int64) ([
 // Reads accounts.
 func (q *Queries) ListAccountsOfUser(ctx context.Context, userID int64) ([]Account, error) {
 	return q.q.ListAccountsOfUser(ctx, userID)
+}
+
+// ListActiveUsers returns a page of the active users, above an id that an earlier page ended
+// with.
+//
+// Reads users.
+func (q *Queries) ListActiveUsers(ctx context.Context, arg ListActiveUsersParams) ([]User, error) {
+	return q.q.ListActiveUsers(ctx, arg)
 }
 
 // ListActivity returns a page of what a user did, newest first, below an id that an earlier
@@ -899,6 +943,17 @@ func (q *Queries) LockProductsOfReservations(ctx context.Context, reservationIds
 	return q.q.LockProductsOfReservations(ctx, reservationIds)
 }
 
+// LockReportTables waits until nobody is writing to the tables that a report reads, and keeps
+// everybody from writing to them until the transaction ends. Reading goes on, and so do row
+// locks, also FOR UPDATE. The tables are locked one after another, and no order of them is
+// everybody's: set a lock timeout below the server's deadlock_timeout, so that who waits in vain
+// is the report.
+//
+// Locks users in SHARE mode. Locks accounts in SHARE mode. Locks transfers in SHARE mode. Locks ledger_entries in SHARE mode. Locks posts in SHARE mode.
+func (q *Queries) LockReportTables(ctx context.Context) error {
+	return q.q.LockReportTables(ctx)
+}
+
 // LockReservation locks a reservation in order to change it, or to decide by its status.
 // Whoever needs products, too, has locked them before. Overdue is whether its time is over by
 // the server's clock.
@@ -1088,6 +1143,38 @@ func (q *Queries) SetProductPrice(ctx context.Context, arg SetProductPriceParams
 // Writes products.
 func (q *Queries) SetProductPrices(ctx context.Context, arg SetProductPricesParams) (int64, error) {
 	return q.q.SetProductPrices(ctx, arg)
+}
+
+// StoreReport stores a report. No row, and nothing was stored: there is one of this kind and
+// key. Above READ COMMITTED one that is newer than the snapshot makes it fail with 40001.
+//
+// Writes reports.
+func (q *Queries) StoreReport(ctx context.Context, arg StoreReportParams) (Report, error) {
+	return q.q.StoreReport(ctx, arg)
+}
+
+// SumBalances counts the customers' accounts and adds up what they hold. It fails with 22003 if
+// that is more than an amount can express.
+//
+// Reads accounts.
+func (q *Queries) SumBalances(ctx context.Context) (SumBalancesRow, error) {
+	return q.q.SumBalances(ctx)
+}
+
+// SumBalancesForShare is SumBalances of rows that stay as they are until the transaction ends.
+// Accounts may still be opened.
+//
+// Locks accounts FOR SHARE, ordered by id.
+func (q *Queries) SumBalancesForShare(ctx context.Context) (SumBalancesForShareRow, error) {
+	return q.q.SumBalancesForShare(ctx)
+}
+
+// SumCustomerEntries adds up the ledger entries of all customers' accounts: what their balances
+// must be.
+//
+// Reads accounts, ledger_entries.
+func (q *Queries) SumCustomerEntries(ctx context.Context) (int64, error) {
+	return q.q.SumCustomerEntries(ctx)
 }
 
 // SumEntries adds up an account's ledger. For a system account this is its balance.

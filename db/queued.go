@@ -197,6 +197,23 @@ func (q *QueuedQueries) CountPost(userID int64) *txn.Pending[AuthorCounter] {
 	})
 }
 
+// Reads posts.
+func (q *QueuedQueries) CountPosts() *txn.Pending[CountPostsRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (CountPostsRow, error) {
+		return sqlcgen.New(d).CountPosts(context.Background())
+	})
+}
+
+// CountPostsForShare is CountPosts of rows that stay as they are until the transaction ends.
+// Posts may still be added.
+//
+// Locks posts FOR SHARE, ordered by id.
+func (q *QueuedQueries) CountPostsForShare() *txn.Pending[CountPostsForShareRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (CountPostsForShareRow, error) {
+		return sqlcgen.New(d).CountPostsForShare(context.Background())
+	})
+}
+
 // CountPublishedPost counts a draft that was published. That the author has no counters is an
 // error: the draft was counted.
 //
@@ -205,6 +222,30 @@ func (q *QueuedQueries) CountPost(userID int64) *txn.Pending[AuthorCounter] {
 func (q *QueuedQueries) CountPublishedPost(userID int64) *txn.Pending[AuthorCounter] {
 	return sqlcbind.QueueGuarded(q.r, guardCountPublishedPost, func(d sqlcbind.DBTX) (AuthorCounter, error) {
 		return sqlcgen.New(d).CountPublishedPost(context.Background(), userID)
+	})
+}
+
+// Reads transfers.
+func (q *QueuedQueries) CountTransfers() *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).CountTransfers(context.Background())
+	})
+}
+
+// Reads users.
+func (q *QueuedQueries) CountUsers() *txn.Pending[CountUsersRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (CountUsersRow, error) {
+		return sqlcgen.New(d).CountUsers(context.Background())
+	})
+}
+
+// CountUsersForShare is CountUsers of rows that stay as they are until the transaction ends.
+// Users may still be added.
+//
+// Locks users FOR SHARE, ordered by id.
+func (q *QueuedQueries) CountUsersForShare() *txn.Pending[CountUsersForShareRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (CountUsersForShareRow, error) {
+		return sqlcgen.New(d).CountUsersForShare(context.Background())
 	})
 }
 
@@ -514,6 +555,13 @@ func (q *QueuedQueries) FindPostByKey(arg FindPostByKeyParams) *txn.Pending[Post
 	})
 }
 
+// Reads reports.
+func (q *QueuedQueries) FindReport(arg FindReportParams) *txn.Pending[Report] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Report, error) {
+		return sqlcgen.New(d).FindReport(context.Background(), arg)
+	})
+}
+
 // FindReservationByKey finds what a request with this key reserved.
 //
 // Reads inventory_reservations.
@@ -754,6 +802,16 @@ func (q *QueuedQueries) GiveUpPayments(reservationIds []int64) *txn.Pending[[]Re
 func (q *QueuedQueries) ListAccountsOfUser(userID int64) *txn.Pending[[]Account] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Account, error) {
 		return sqlcgen.New(d).ListAccountsOfUser(context.Background(), userID)
+	})
+}
+
+// ListActiveUsers returns a page of the active users, above an id that an earlier page ended
+// with.
+//
+// Reads users.
+func (q *QueuedQueries) ListActiveUsers(arg ListActiveUsersParams) *txn.Pending[[]User] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]User, error) {
+		return sqlcgen.New(d).ListActiveUsers(context.Background(), arg)
 	})
 }
 
@@ -1125,6 +1183,19 @@ func (q *QueuedQueries) LockProductsOfReservations(reservationIds []int64) *txn.
 	})
 }
 
+// LockReportTables waits until nobody is writing to the tables that a report reads, and keeps
+// everybody from writing to them until the transaction ends. Reading goes on, and so do row
+// locks, also FOR UPDATE. The tables are locked one after another, and no order of them is
+// everybody's: set a lock timeout below the server's deadlock_timeout, so that who waits in vain
+// is the report.
+//
+// Locks users in SHARE mode. Locks accounts in SHARE mode. Locks transfers in SHARE mode. Locks ledger_entries in SHARE mode. Locks posts in SHARE mode.
+func (q *QueuedQueries) LockReportTables() *txn.Pending[struct{}] {
+	return sqlcbind.QueueExec(q.r, func(d sqlcbind.DBTX) error {
+		return sqlcgen.New(d).LockReportTables(context.Background())
+	})
+}
+
 // LockReservation locks a reservation in order to change it, or to decide by its status.
 // Whoever needs products, too, has locked them before. Overdue is whether its time is over by
 // the server's clock.
@@ -1360,6 +1431,46 @@ func (q *QueuedQueries) SetProductPrices(arg SetProductPricesParams) *txn.Pendin
 	})
 }
 
+// StoreReport stores a report. No row, and nothing was stored: there is one of this kind and
+// key. Above READ COMMITTED one that is newer than the snapshot makes it fail with 40001.
+//
+// Writes reports.
+func (q *QueuedQueries) StoreReport(arg StoreReportParams) *txn.Pending[Report] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Report, error) {
+		return sqlcgen.New(d).StoreReport(context.Background(), arg)
+	})
+}
+
+// SumBalances counts the customers' accounts and adds up what they hold. It fails with 22003 if
+// that is more than an amount can express.
+//
+// Reads accounts.
+func (q *QueuedQueries) SumBalances() *txn.Pending[SumBalancesRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (SumBalancesRow, error) {
+		return sqlcgen.New(d).SumBalances(context.Background())
+	})
+}
+
+// SumBalancesForShare is SumBalances of rows that stay as they are until the transaction ends.
+// Accounts may still be opened.
+//
+// Locks accounts FOR SHARE, ordered by id.
+func (q *QueuedQueries) SumBalancesForShare() *txn.Pending[SumBalancesForShareRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (SumBalancesForShareRow, error) {
+		return sqlcgen.New(d).SumBalancesForShare(context.Background())
+	})
+}
+
+// SumCustomerEntries adds up the ledger entries of all customers' accounts: what their balances
+// must be.
+//
+// Reads accounts, ledger_entries.
+func (q *QueuedQueries) SumCustomerEntries() *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).SumCustomerEntries(context.Background())
+	})
+}
+
 // SumEntries adds up an account's ledger. For a system account this is its balance.
 //
 // Reads ledger_entries.
@@ -1409,6 +1520,27 @@ type QueuedReadQueries struct{ r txn.Reads }
 
 // Queued has the queries for answers that are not needed at once.
 func (q *ReadQueries) Queued() *QueuedReadQueries { return &QueuedReadQueries{q.r} }
+
+// Reads posts.
+func (q *QueuedReadQueries) CountPosts() *txn.Pending[CountPostsRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (CountPostsRow, error) {
+		return sqlcgen.New(d).CountPosts(context.Background())
+	})
+}
+
+// Reads transfers.
+func (q *QueuedReadQueries) CountTransfers() *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).CountTransfers(context.Background())
+	})
+}
+
+// Reads users.
+func (q *QueuedReadQueries) CountUsers() *txn.Pending[CountUsersRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (CountUsersRow, error) {
+		return sqlcgen.New(d).CountUsers(context.Background())
+	})
+}
 
 // FindCertificateByKey finds the certificate that a request with this key got.
 //
@@ -1466,6 +1598,13 @@ func (q *QueuedReadQueries) FindPaymentOfReservation(reservationID int64) *txn.P
 func (q *QueuedReadQueries) FindPostByKey(arg FindPostByKeyParams) *txn.Pending[Post] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Post, error) {
 		return sqlcgen.New(d).FindPostByKey(context.Background(), arg)
+	})
+}
+
+// Reads reports.
+func (q *QueuedReadQueries) FindReport(arg FindReportParams) *txn.Pending[Report] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Report, error) {
+		return sqlcgen.New(d).FindReport(context.Background(), arg)
 	})
 }
 
@@ -1700,6 +1839,16 @@ func (q *QueuedReadQueries) ListAccountsOfUser(userID int64) *txn.Pending[[]Acco
 	})
 }
 
+// ListActiveUsers returns a page of the active users, above an id that an earlier page ended
+// with.
+//
+// Reads users.
+func (q *QueuedReadQueries) ListActiveUsers(arg ListActiveUsersParams) *txn.Pending[[]User] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]User, error) {
+		return sqlcgen.New(d).ListActiveUsers(context.Background(), arg)
+	})
+}
+
 // ListActivity returns a page of what a user did, newest first, below an id that an earlier
 // page ended with.
 //
@@ -1817,6 +1966,26 @@ func (q *QueuedReadQueries) ListSystemLog(arg ListSystemLogParams) *txn.Pending[
 func (q *QueuedReadQueries) ListTagsOfPost(postID int64) *txn.Pending[[]Tag] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Tag, error) {
 		return sqlcgen.New(d).ListTagsOfPost(context.Background(), postID)
+	})
+}
+
+// SumBalances counts the customers' accounts and adds up what they hold. It fails with 22003 if
+// that is more than an amount can express.
+//
+// Reads accounts.
+func (q *QueuedReadQueries) SumBalances() *txn.Pending[SumBalancesRow] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (SumBalancesRow, error) {
+		return sqlcgen.New(d).SumBalances(context.Background())
+	})
+}
+
+// SumCustomerEntries adds up the ledger entries of all customers' accounts: what their balances
+// must be.
+//
+// Reads accounts, ledger_entries.
+func (q *QueuedReadQueries) SumCustomerEntries() *txn.Pending[int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (int64, error) {
+		return sqlcgen.New(d).SumCustomerEntries(context.Background())
 	})
 }
 

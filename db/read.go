@@ -20,6 +20,21 @@ type ReadQueries struct {
 // NewRead binds the queries that only read to a transaction of either kind.
 func NewRead(r txn.Reads) *ReadQueries { return &ReadQueries{r: r, q: sqlcgen.New(sqlcbind.Read(r))} }
 
+// Reads posts.
+func (q *ReadQueries) CountPosts(ctx context.Context) (CountPostsRow, error) {
+	return q.q.CountPosts(ctx)
+}
+
+// Reads transfers.
+func (q *ReadQueries) CountTransfers(ctx context.Context) (int64, error) {
+	return q.q.CountTransfers(ctx)
+}
+
+// Reads users.
+func (q *ReadQueries) CountUsers(ctx context.Context) (CountUsersRow, error) {
+	return q.q.CountUsers(ctx)
+}
+
 // FindCertificateByKey finds the certificate that a request with this key got.
 //
 // Reads balance_certificates.
@@ -63,6 +78,11 @@ func (q *ReadQueries) FindPaymentOfReservation(ctx context.Context, reservationI
 // Reads posts.
 func (q *ReadQueries) FindPostByKey(ctx context.Context, arg FindPostByKeyParams) (Post, error) {
 	return q.q.FindPostByKey(ctx, arg)
+}
+
+// Reads reports.
+func (q *ReadQueries) FindReport(ctx context.Context, arg FindReportParams) (Report, error) {
+	return q.q.FindReport(ctx, arg)
 }
 
 // FindReservationByKey finds what a request with this key reserved.
@@ -242,6 +262,14 @@ func (q *ReadQueries) ListAccountsOfUser(ctx context.Context, userID int64) ([]A
 	return q.q.ListAccountsOfUser(ctx, userID)
 }
 
+// ListActiveUsers returns a page of the active users, above an id that an earlier page ended
+// with.
+//
+// Reads users.
+func (q *ReadQueries) ListActiveUsers(ctx context.Context, arg ListActiveUsersParams) ([]User, error) {
+	return q.q.ListActiveUsers(ctx, arg)
+}
+
 // ListActivity returns a page of what a user did, newest first, below an id that an earlier
 // page ended with.
 //
@@ -334,6 +362,22 @@ func (q *ReadQueries) ListSystemLog(ctx context.Context, arg ListSystemLogParams
 // Reads post_tags, tags.
 func (q *ReadQueries) ListTagsOfPost(ctx context.Context, postID int64) ([]Tag, error) {
 	return q.q.ListTagsOfPost(ctx, postID)
+}
+
+// SumBalances counts the customers' accounts and adds up what they hold. It fails with 22003 if
+// that is more than an amount can express.
+//
+// Reads accounts.
+func (q *ReadQueries) SumBalances(ctx context.Context) (SumBalancesRow, error) {
+	return q.q.SumBalances(ctx)
+}
+
+// SumCustomerEntries adds up the ledger entries of all customers' accounts: what their balances
+// must be.
+//
+// Reads accounts, ledger_entries.
+func (q *ReadQueries) SumCustomerEntries(ctx context.Context) (int64, error) {
+	return q.q.SumCustomerEntries(ctx)
 }
 
 // SumEntries adds up an account's ledger. For a system account this is its balance.

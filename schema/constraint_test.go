@@ -33,6 +33,7 @@ var refusals = slices.Concat(
 	criticalRecordRefusals,
 	certificateRefusals,
 	checkoutRefusals,
+	reportRefusals,
 )
 
 // The rows of testschema.NewDatabaseWithRows: users 1 and 2, system accounts 1 and 2,

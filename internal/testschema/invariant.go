@@ -14,6 +14,7 @@ var Invariants = slices.Concat(
 	CriticalRecordInvariants,
 	CertificateInvariants,
 	CheckoutInvariants,
+	ReportInvariants,
 )
 
 // AccountInvariants are those of the books. Most of it is held by constraints as well; what is

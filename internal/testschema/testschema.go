@@ -39,7 +39,7 @@ func NewDatabaseWithRows(t testing.TB) *txntest.Database {
 	d := NewDatabase(t)
 	c, err := pgx.Connect(t.Context(), d.AppURL())
 	if err == nil {
-		_, err = c.Exec(t.Context(), rows+postRows+orderRows+bookingRows+criticalRecordRows+checkoutRows)
+		_, err = c.Exec(t.Context(), rows+postRows+orderRows+bookingRows+criticalRecordRows+checkoutRows+reportRows)
 		err = errors.Join(err, c.Close(t.Context()))
 	}
 	if err != nil {

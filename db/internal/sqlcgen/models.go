@@ -520,6 +520,82 @@ func AllRefundStatusValues() []RefundStatus {
 	}
 }
 
+type ReportWay string
+
+const (
+	ReportWayReadUncommitted ReportWay = "read_uncommitted"
+	ReportWayReadCommitted   ReportWay = "read_committed"
+	ReportWayRepeatableRead  ReportWay = "repeatable_read"
+	ReportWaySerializable    ReportWay = "serializable"
+	ReportWayDeferrable      ReportWay = "deferrable"
+	ReportWayRowLocks        ReportWay = "row_locks"
+	ReportWayTableLocks      ReportWay = "table_locks"
+	ReportWaySharedSnapshot  ReportWay = "shared_snapshot"
+)
+
+func (e *ReportWay) Scan(src interface{}) error {
+	switch s := src.(type) {
+	case []byte:
+		*e = ReportWay(s)
+	case string:
+		*e = ReportWay(s)
+	default:
+		return fmt.Errorf("unsupported scan type for ReportWay: %T", src)
+	}
+	return nil
+}
+
+type NullReportWay struct {
+	ReportWay ReportWay
+	Valid     bool // Valid is true if ReportWay is not NULL
+}
+
+// Scan implements the Scanner interface.
+func (ns *NullReportWay) Scan(value interface{}) error {
+	if value == nil {
+		ns.ReportWay, ns.Valid = "", false
+		return nil
+	}
+	ns.Valid = true
+	return ns.ReportWay.Scan(value)
+}
+
+// Value implements the driver Valuer interface.
+func (ns NullReportWay) Value() (driver.Value, error) {
+	if !ns.Valid {
+		return nil, nil
+	}
+	return string(ns.ReportWay), nil
+}
+
+func (e ReportWay) Valid() bool {
+	switch e {
+	case ReportWayReadUncommitted,
+		ReportWayReadCommitted,
+		ReportWayRepeatableRead,
+		ReportWaySerializable,
+		ReportWayDeferrable,
+		ReportWayRowLocks,
+		ReportWayTableLocks,
+		ReportWaySharedSnapshot:
+		return true
+	}
+	return false
+}
+
+func AllReportWayValues() []ReportWay {
+	return []ReportWay{
+		ReportWayReadUncommitted,
+		ReportWayReadCommitted,
+		ReportWayRepeatableRead,
+		ReportWaySerializable,
+		ReportWayDeferrable,
+		ReportWayRowLocks,
+		ReportWayTableLocks,
+		ReportWaySharedSnapshot,
+	}
+}
+
 type ReservationStatus string
 
 const (
@@ -1079,6 +1155,31 @@ type Refund struct {
 	// Why the provider declined, as it says: somebody has to look at it.
 	DeclineCode *string
 	CreatedAt   time.Time
+}
+
+// Reports as they were computed. Rows are never changed.
+type Report struct {
+	ID int64
+	// What the report is for, such as month_end.
+	Kind string
+	// Chosen by whoever asked, unique within the kind: the same request sent again finds this row and computes nothing.
+	RequestKey string
+	// How the reads were kept together. The first two do not: figures may be of different moments.
+	Way         ReportWay
+	Users       int64
+	ActiveUsers int64
+	// Customers' accounts.
+	Accounts int64
+	// Sum of the balances of customers' accounts.
+	BalancesMinor money.Minor
+	// Sum of the ledger entries of customers' accounts. That it equals the balances is no constraint: a report of wrong books is worth keeping, too.
+	EntriesMinor   money.Minor
+	Transfers      int64
+	Posts          int64
+	PublishedPosts int64
+	// When the first of the reads ran.
+	ReadAt    time.Time
+	CreatedAt time.Time
 }
 
 // What is in a reservation, with name and price as they were then; a product once. Rows are never changed.
