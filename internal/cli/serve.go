@@ -21,8 +21,8 @@ func serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Offer the services by HTTP",
 		Long: `Serve answers HTTP requests on the services of the reference application: it signs users
-up, and moves money. The routes, and what it answers when it refuses or fails, are in
-docs/http.md.
+up, moves money, places orders, books seats and publishes posts. The routes, and what it
+answers when it refuses or fails, are in docs/http.md.
 
 There is no authentication, so it listens on the loopback interface unless --listen says
 otherwise. Its log is JSON, on standard error.

@@ -7,7 +7,6 @@ import (
 
 	"github.com/interlock-go/interlock/db/money"
 	"github.com/interlock-go/interlock/service/account"
-	"github.com/interlock-go/interlock/txn"
 )
 
 // Problems of package account.
@@ -26,12 +25,9 @@ var (
 		title: "There is less in the account than the request takes"}
 	balanceOverflow = &problemType{name: "balance-overflow", status: http.StatusConflict,
 		title: "The account would hold more than it can"}
-	unknownSignUp = &problemType{name: "unknown-sign-up", status: http.StatusServiceUnavailable, again: true,
-		title:  "Unknown outcome: repeat the sign-up",
-		detail: "The user may have been made, or not. If the repetition is refused because of the e-mail address, the user is there."}
 
 	accountProblems = []*problemType{
-		emailTaken, amountNotPositive, sameAccount, unknownAccount, accountNotOpen, insufficientFunds, balanceOverflow, unknownSignUp,
+		emailTaken, amountNotPositive, sameAccount, unknownAccount, accountNotOpen, insufficientFunds, balanceOverflow,
 	}
 )
 
@@ -49,33 +45,15 @@ func accountProblem(err error) *problem {
 	if e, ok := errors.AsType[*account.InvalidError](err); ok {
 		return invalidOf(e.Field, err)
 	}
-	for _, c := range []struct {
-		is error
-		t  *problemType
-	}{
-		{account.ErrEmailTaken, emailTaken},
-		{account.ErrAmountNotPositive, amountNotPositive},
-		{account.ErrSameAccount, sameAccount},
-		{account.ErrBalanceOverflow, balanceOverflow},
-		{account.ErrKeyReused, keyReused},
-	} {
-		if errors.Is(err, c.is) {
-			return because(c.t, err, nil)
-		}
-	}
-	return nil
+	return among(accountRefusals, err)
 }
 
-// fieldNames are what requests call the fields of the services' requests.
-var fieldNames = map[string]string{
-	"Email": "email", "Name": "name", "Memo": "memo", "Key": keyHeader, "Before": "before", "Limit": "limit",
-}
-
-// invalidOf is a field of a service's request that cannot be right.
-func invalidOf(field string, err error) *problem {
-	p := invalidField(fieldNames[field], "It is too short, too long, or has characters that are not possible.")
-	p.cause = err
-	return p
+var accountRefusals = []refusal{
+	{account.ErrEmailTaken, emailTaken},
+	{account.ErrAmountNotPositive, amountNotPositive},
+	{account.ErrSameAccount, sameAccount},
+	{account.ErrBalanceOverflow, balanceOverflow},
+	{account.ErrKeyReused, keyReused},
 }
 
 func (a *API) accounts() {
@@ -95,10 +73,8 @@ func (a *API) signUp(r *http.Request) (answer, error) {
 	if err := decode(r, &in, "email", "name"); err != nil {
 		return answer{}, err
 	}
+	whenRepeated(r, "If the repetition is refused because of the e-mail address, the user is there.")
 	user, err := account.SignUp(r.Context(), a.db, account.SignUpRequest{Email: in.Email, Name: in.Name})
-	if _, unknown := errors.AsType[*txn.CommitUnknownError](err); unknown {
-		return answer{}, because(unknownSignUp, err, nil)
-	}
 	if err != nil {
 		return answer{}, err
 	}
@@ -206,19 +182,12 @@ func (a *API) statement(r *http.Request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	if err := onlyQuery(r, "before", "limit"); err != nil {
-		return answer{}, err
-	}
-	before, err := queryInt(r, "before")
-	if err != nil {
-		return answer{}, err
-	}
-	limit, err := queryInt(r, "limit")
+	before, limit, err := pageOf(r, "before", account.MaxPage)
 	if err != nil {
 		return answer{}, err
 	}
 	page, err := account.Statement(r.Context(), a.db, account.StatementRequest{
-		Account: id, Before: before, Limit: int(min(limit, account.MaxPage)),
+		Account: id, Before: before, Limit: limit,
 	})
 	if err != nil {
 		return answer{}, err

@@ -61,6 +61,9 @@ func New(c Config) *API {
 	}
 	a.health()
 	a.accounts()
+	a.orders()
+	a.bookings()
+	a.posts()
 	origins := http.NewCrossOriginProtection()
 	origins.SetDenyHandler(answering(func(*http.Request) (answer, error) { return answer{}, refuse(crossOrigin, "") }))
 	a.handler = a.logged(a.recovering(origins.Handler(http.HandlerFunc(a.route))))

@@ -26,6 +26,10 @@ type record struct {
 	problem string // "" if there is none
 	err     error  // behind a problem that is not the client's
 
+	// Of a request whose outcome is unknown, what a client is told.
+	keyed    bool   // it has an Idempotency-Key
+	repeated string // what a repetition shows, if it has none
+
 	mu           sync.Mutex // Observe may be called from other goroutines
 	transactions []transaction
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/interlock-go/interlock/txn"
@@ -65,9 +66,12 @@ var (
 	unknownOutcome = &problemType{name: "unknown-outcome", status: http.StatusServiceUnavailable, again: true,
 		title:  "Unknown outcome: repeat with the same Idempotency-Key",
 		detail: "The request may have been carried out, or not. With the same key it is carried out once, however often it is sent."}
+	unknownNoKey = &problemType{name: "unknown-outcome-without-key", status: http.StatusServiceUnavailable, again: true,
+		title:  "Unknown outcome: repeat the request",
+		detail: "The request may have been carried out, or not."}
 	answerLost = &problemType{name: "answer-lost", status: http.StatusServiceUnavailable, again: true,
-		title:  "The request was carried out, and its answer is lost: repeat with the same Idempotency-Key",
-		detail: "With the same key it is not carried out again, and is answered."}
+		title:  "The request was carried out, and its answer is lost: repeat the request",
+		detail: "Send it again as it is, with the same Idempotency-Key if it has one: it is answered, and not carried out again."}
 	internal = &problemType{name: "internal", status: http.StatusInternalServerError,
 		title:  "The server failed",
 		detail: "The server's log has the reason, under the id in the header " + requestIDHeader + ". To repeat the request with the same Idempotency-Key is safe."}
@@ -78,10 +82,26 @@ var (
 const undone = "This one changed nothing. Send it again as it is, with the same Idempotency-Key if it has one."
 
 // problemTypes are all there are.
-var problemTypes = append([]*problemType{
+var problemTypes = slices.Concat([]*problemType{
 	malformed, keyMissing, keyInvalid, crossOrigin, notFound, methodNotAllowed, tooLarge, mediaType, invalid, keyReused,
-	busy, late, stopping, unready, unknownOutcome, answerLost, internal, gone,
-}, accountProblems...)
+	busy, late, stopping, unready, unknownOutcome, unknownNoKey, answerLost, internal, gone,
+}, accountProblems, orderProblems, bookingProblems, blogProblems)
+
+// A refusal is an error of a service, and what it is for a client.
+type refusal struct {
+	is error
+	t  *problemType
+}
+
+// among is the problem that an error is by a list, or nil.
+func among(list []refusal, err error) *problem {
+	for _, r := range list {
+		if errors.Is(err, r.is) {
+			return because(r.t, err, nil)
+		}
+	}
+	return nil
+}
 
 // uri identifies the type, and has it described (RFC 9457, 3.1.1).
 func (t *problemType) uri() string { return "/problems/" + t.name }
@@ -143,12 +163,16 @@ func problemOf(ctx context.Context, err error) *problem {
 		return p
 	}
 	if _, ok := errors.AsType[*txn.CommitUnknownError](err); ok {
-		return because(unknownOutcome, err, nil)
+		rec := recordOf(ctx)
+		if rec.keyed {
+			return because(unknownOutcome, err, nil)
+		}
+		return &problem{problemType: unknownNoKey, detail: unknownNoKey.detail + " " + rec.repeated, cause: err}
 	}
 	if _, ok := errors.AsType[*txn.HookError](err); ok {
 		return because(answerLost, err, nil)
 	}
-	for _, of := range []func(error) *problem{accountProblem} {
+	for _, of := range []func(error) *problem{accountProblem, orderProblem, bookingProblem, blogProblem} {
 		if p := of(err); p != nil {
 			return p
 		}

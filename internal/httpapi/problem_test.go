@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -49,6 +50,28 @@ func requireNoLeak(t *testing.T, text string) {
 	require.NotRegexp(t, leaks, text)
 }
 
+// A refused request has a problem, with these members.
+type refused struct {
+	method, path, body string // POST if there is no method
+	headers            []string
+	problem            string
+	members            map[string]string
+	check              func(answer)
+}
+
+func (s *site) requireRefused(t *testing.T, r refused) {
+	t.Helper()
+	a, err := s.do(t.Context(), cmp.Or(r.method, http.MethodPost), r.path, r.body, r.headers...)
+	require.NoError(t, err)
+	requireProblem(t, r.problem, a)
+	for member, want := range r.members {
+		require.Equal(t, want, fmt.Sprint(a.body[member]), member)
+	}
+	if r.check != nil {
+		r.check(a)
+	}
+}
+
 // What requests are refused for that the database has no part in, or as it is.
 func TestRefusals(t *testing.T) {
 	s := setup(t, txn.Config{}, httpapi.Config{})
@@ -73,13 +96,7 @@ func TestRefusals(t *testing.T) {
 	ok := s.post(t, "/transfers", transfer(ada, bob, 1), "Idempotency-Key: taken")
 	require.Equal(t, http.StatusCreated, ok.status, ok.text)
 
-	for name, c := range map[string]struct {
-		method, path, body string
-		headers            []string
-		problem            string
-		members            map[string]string
-		check              func(answer)
-	}{
+	for name, c := range map[string]refused{
 		"no key":                {path: "/transfers", body: transfer(ada, bob, 1), problem: "idempotency-key-missing"},
 		"no key of a deposit":   {path: fmt.Sprintf("/accounts/%d/deposits", ada), body: `{"amount_minor": 1}`, problem: "idempotency-key-missing"},
 		"an empty key":          {path: "/transfers", body: transfer(ada, bob, 1), headers: []string{"Idempotency-Key: "}, problem: "idempotency-key-invalid"},
@@ -103,7 +120,7 @@ func TestRefusals(t *testing.T) {
 		"an amount as text":     {path: "/transfers", body: fmt.Sprintf(`{"from": %d, "to": %d, "amount_minor": "1"}`, ada, bob), headers: []string{key}, problem: "malformed-request", members: map[string]string{"field": "amount_minor"}},
 		"an amount beyond all":  {path: "/transfers", body: fmt.Sprintf(`{"from": %d, "to": %d, "amount_minor": 9223372036854775808}`, ada, bob), headers: []string{key}, problem: "malformed-request", members: map[string]string{"field": "amount_minor"}},
 		"no amount":             {path: "/transfers", body: fmt.Sprintf(`{"from": %d, "to": %d}`, ada, bob), headers: []string{key}, problem: "invalid-request", members: map[string]string{"field": "amount_minor"}},
-		"a large body":          {path: "/users", body: `{"email": "` + strings.Repeat("a", 70_000) + `"}`, problem: "request-too-large"},
+		"a large body":          {path: "/users", body: `{"email": "` + strings.Repeat("a", 1<<20) + `"}`, problem: "request-too-large"},
 
 		"an address that is none": {path: "/users", body: `{"email": "ada", "name": "A"}`, problem: "invalid-request", members: map[string]string{"field": "email"}},
 		"a name too long":         {path: "/users", body: `{"email": "a@example.com", "name": "` + strings.Repeat("n", 201) + `"}`, problem: "invalid-request", members: map[string]string{"field": "name"}},
@@ -136,21 +153,7 @@ func TestRefusals(t *testing.T) {
 		"a page of another origin": {path: "/transfers", body: transfer(ada, bob, 1), headers: []string{key, "Sec-Fetch-Site: cross-site"}, problem: "cross-origin"},
 		"an old page of another":   {path: "/transfers", body: transfer(ada, bob, 1), headers: []string{key, "Origin: https://example.net"}, problem: "cross-origin"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			method := c.method
-			if method == "" {
-				method = http.MethodPost
-			}
-			a, err := s.do(t.Context(), method, c.path, c.body, c.headers...)
-			require.NoError(t, err)
-			requireProblem(t, c.problem, a)
-			for member, want := range c.members {
-				require.Equal(t, want, fmt.Sprint(a.body[member]), member)
-			}
-			if c.check != nil {
-				c.check(a)
-			}
-		})
+		t.Run(name, func(t *testing.T) { s.requireRefused(t, c) })
 	}
 	require.EqualValues(t, 999, s.balance(t, ada), "nothing has moved")
 	for _, r := range s.log.all(t, "request") {
@@ -239,7 +242,10 @@ func TestFailures(t *testing.T) {
 
 	s.proxy.Arm(faultproxy.Fault{SQL: "^commit", Answer: true, Do: faultproxy.Cut{}})
 	const newcomer = `{"email": "new@example.com", "name": "New"}`
-	requireProblem(t, "unknown-sign-up", s.post(t, "/users", newcomer))
+	a = s.post(t, "/users", newcomer)
+	requireProblem(t, "unknown-outcome-without-key", a)
+	require.Equal(t, "The request may have been carried out, or not. "+
+		"If the repetition is refused because of the e-mail address, the user is there.", a.body["detail"])
 	requireProblem(t, "email-taken", s.post(t, "/users", newcomer))
 
 	s.proxy.Refuse(true)

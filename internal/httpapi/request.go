@@ -15,8 +15,8 @@ import (
 	"unicode/utf8"
 )
 
-// maxBody bounds a request's body, in bytes.
-const maxBody = 64 << 10
+// maxBody bounds a request's body, in bytes: a post may have 100000 characters.
+const maxBody = 1 << 20
 
 // keyHeader has the client's name for its request.
 const keyHeader = "Idempotency-Key"
@@ -35,9 +35,14 @@ func idempotencyKey(r *http.Request) (string, error) {
 	case len(given) > 1, !possibleKey.MatchString(given[0]):
 		return "", refuse(keyInvalid, "")
 	default:
+		recordOf(r.Context()).keyed = true
 		return keyPrefix + given[0], nil
 	}
 }
+
+// whenRepeated says what a client learns that repeats the request because its outcome is
+// unknown, and has no key.
+func whenRepeated(r *http.Request, shows string) { recordOf(r.Context()).repeated = shows }
 
 // pathID is an id in the request's path. What is none names nothing.
 func pathID(r *http.Request, name string) (int64, error) {
@@ -62,6 +67,18 @@ func queryInt(r *http.Request, name string) (int64, error) {
 	return n, nil
 }
 
+// pageOf reads where a page of a list begins, and how long it is.
+func pageOf(r *http.Request, from string, most int64) (start int64, limit int, err error) {
+	if err := onlyQuery(r, from, "limit"); err != nil {
+		return 0, 0, err
+	}
+	if start, err = queryInt(r, from); err != nil {
+		return 0, 0, err
+	}
+	n, err := queryInt(r, "limit")
+	return start, int(min(n, most)), err
+}
+
 // onlyQuery refuses parameters that mean nothing, such as a misspelt one.
 func onlyQuery(r *http.Request, names ...string) error {
 	for name := range r.URL.Query() {
@@ -78,6 +95,23 @@ func invalidField(name, detail string) *problem {
 	if name != "" {
 		p.more = extension{"field": name}
 	}
+	return p
+}
+
+// fieldNames are what requests call the fields of the services' requests, where that is not the
+// same name in small letters.
+var fieldNames = map[string]string{
+	"Key": keyHeader, "SeatsPerUser": "seats_per_user", "Address.PostalCode": "address.postal_code",
+}
+
+// invalidOf is a field of a service's request that cannot be right.
+func invalidOf(field string, err error) *problem {
+	name, ok := fieldNames[field]
+	if !ok {
+		name = strings.ToLower(field)
+	}
+	p := invalidField(name, "It is missing, too short or too long, or has a value or characters that it cannot have.")
+	p.cause = err
 	return p
 }
 

@@ -153,6 +153,23 @@ func (s *site) customer(t *testing.T) int64 {
 	return a.number("account")
 }
 
+// userOf is whose the account is.
+func (s *site) userOf(t *testing.T, account int64) (user int64) {
+	t.Helper()
+	require.NoError(t, s.admin.QueryRow(t.Context(), "select user_id from accounts where id = $1", account).Scan(&user))
+	return user
+}
+
+// product puts a product on sale.
+func (s *site) product(t *testing.T, name string, price, stock int64) (id int64) {
+	t.Helper()
+	require.NoError(t, s.admin.QueryRow(t.Context(), `
+		insert into products (name, price_minor, received, stock) values ($1, $2, $3, $3) returning id`, name, price, stock).Scan(&id))
+	return id
+}
+
+const someAddress = `{"name": "Ada", "street": "1 Analytical Row", "city": "London", "country": "GB"}`
+
 func (s *site) balance(t *testing.T, id int64) int64 {
 	t.Helper()
 	a := s.get(t, fmt.Sprintf("/accounts/%d/balance", id))
