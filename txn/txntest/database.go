@@ -130,8 +130,12 @@ func build(ctx context.Context, admin *pgx.Conn, server *pgserver.Server, schema
 }
 
 func create(ctx context.Context, admin *pgx.Conn, name, template string) error {
+	var strategy string
+	if err := admin.QueryRow(ctx, strategySQL).Scan(&strategy); err != nil {
+		return err
+	}
 	for _, sql := range []string{
-		"create database " + name + " template " + template + " owner " + pgserver.OwnerRole,
+		"create database " + name + " template " + template + " owner " + pgserver.OwnerRole + strategy,
 		"revoke all on database " + name + " from public",
 		"grant connect on database " + name + " to " + pgserver.AppRole,
 	} {
@@ -141,6 +145,13 @@ func create(ctx context.Context, admin *pgx.Conn, name, template string) error {
 	}
 	return nil
 }
+
+// strategySQL is how to copy a template. Copying its files needs two checkpoints, which cost
+// nothing where nothing is synced: it takes a tenth of the time then. Before version 15 there is
+// no other way, and no word for it.
+const strategySQL = `
+	select case when current_setting('server_version_num')::int >= 150000 and current_setting('fsync') = 'off'
+		then ' strategy file_copy' else '' end`
 
 // prepareSQL lets the owner create, and the ordinary role use what the owner will create.
 const prepareSQL = `
