@@ -89,7 +89,7 @@ func (p *part) judge(said answer, err error) (fate, string) {
 	case after && (txn.IsRetryable(hook.Err) || errors.Is(hook.Err, txn.ErrAnswerLost)): // and the server was lost before it told more
 		return committed, ""
 	case after:
-		return unexplained, err.Error()
+		return unexplained, noReason
 	case unresolved:
 		return unknown, ""
 	case txn.IsRetryable(err):
@@ -98,8 +98,12 @@ func (p *part) judge(said answer, err error) (fate, string) {
 	if rule := p.rule(err); rule != "" {
 		return refused, rule
 	}
-	return unexplained, err.Error()
+	return unexplained, noReason
 }
+
+// noReason is why something was given up that should not have been. The report shows some of the
+// errors.
+const noReason = "unexplained"
 
 // askedKey is the context's key of when the client asked.
 type askedKey struct{}

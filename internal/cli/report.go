@@ -80,7 +80,7 @@ type stopped struct {
 	Times        int64   `json:"times"`
 	Seconds      float64 `json:"seconds"`      // in all, until it answered again
 	Transactions int64   `json:"transactions"` // attempts that failed for it
-	Commits      int64   `json:"commits"`      // those of them that had sent COMMIT and got no answer, where it was found out
+	Commits      int64   `json:"commits"`      // those of them that had sent COMMIT and got no answer
 }
 
 type latency struct {

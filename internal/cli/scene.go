@@ -99,6 +99,8 @@ type casting struct {
 // scenes are those that there are, in the order of the table.
 var scenes = []casting{
 	{"accounts", "money moves between accounts, often two ways at once", 10, func(d *demo) scene { return &accounts{size: d.accounts} }},
+	{"seats", "more users want seats than there are, all at once", 3, func(*demo) scene { return &seats{size: 60} }},
+	{"shop", "users order the same products, whose prices change", 5, func(*demo) scene { return &shop{size: 60} }},
 	{"blog", "users write, publish and edit, several the same post, and follow one another", 4, func(*demo) scene { return &posts{size: 60} }},
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -190,9 +189,12 @@ func (c follow) ask(ctx context.Context, d *txn.DB) (answer, error) {
 
 func (follow) mayLackID() {}
 
+// ruleStale is what refuses who edits a version that another one has edited.
+const ruleStale = "stale version"
+
 func (s *posts) rule(err error) string {
 	if errors.Is(err, txn.ErrStale) {
-		return "stale version"
+		return ruleStale
 	}
 	return ""
 }
@@ -230,41 +232,5 @@ func (s *posts) audit(ctx context.Context, tx pgx.Tx, told *tally) (audit, error
 		return audit{}, err
 	}
 	sums, err := rowSums(ctx, tx, postSums...)
-	return audit{stored, append(sums, raceSum(told))}, err
-}
-
-// raceSum: of those who edit the same version, one wins. The others hear that theirs is stale,
-// which is true only if there is a winner.
-func raceSum(told *tally) sum {
-	type race struct{ winners, losers, unsure int }
-	races := map[string]*race{}
-	for key, h := range told.histories() {
-		if !strings.HasPrefix(key, editKey+"-") {
-			continue
-		}
-		name := key[:strings.LastIndex(key, "-")]
-		r, ok := races[name]
-		if !ok {
-			r = &race{}
-			races[name] = r
-		}
-		switch h.fate() {
-		case committed:
-			r.winners++
-		case refused:
-			r.losers++
-		case unknown:
-			r.unsure++
-		}
-	}
-	var wrong keys
-	for name, r := range races {
-		if r.winners > 1 || r.losers > 0 && r.winners+r.unsure == 0 {
-			wrong = append(wrong, name)
-		}
-	}
-	slices.Sort(wrong)
-	return sum{
-		Name: "each raced version has one winner", Right: wrong.none(), Found: fmt.Sprintf("%s of %d have not", wrong, len(races)),
-	}
+	return audit{stored, append(sums, told.race("each raced version has one winner", editKey, ruleStale, 1))}, err
 }

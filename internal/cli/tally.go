@@ -119,12 +119,20 @@ func (t *tally) noteAttempt(ctx context.Context, err error) {
 	switch state := txn.SQLState(err); {
 	case state == adminShutdown, state == crashShutdown, state == "" && (unresolved || txn.IsRetryable(err)):
 		t.noteHit(ctx, err)
+		if unresolved { // Observe is not told how the answer was lost
+			t.noteCommitHit(ctx, err)
+		}
 	}
 }
 
 // noteHit counts an attempt that a fault hit.
 func (t *tally) noteHit(ctx context.Context, err error) {
 	t.hit(ctx, err, &t.toll.killed, &t.toll.cut, &t.toll.downed)
+}
+
+// noteCommitHit counts one that had sent COMMIT.
+func (t *tally) noteCommitHit(ctx context.Context, err error) {
+	t.hit(ctx, err, &t.toll.commitKilled, &t.toll.commitCut, &t.toll.commitDowned)
 }
 
 // hit counts an error with the fault that it came from. While the server is stopped all
@@ -147,11 +155,11 @@ func (t *tally) Observe(ctx context.Context, e txn.Event) {
 	if !ok {
 		return
 	}
-	if r.Unknown { // and how the answer was lost is not told
+	if r.Unknown {
 		t.foundUnknown.Add(1)
 		return
 	}
-	t.hit(ctx, r.Err, &t.toll.commitKilled, &t.toll.commitCut, &t.toll.commitDowned)
+	t.noteCommitHit(ctx, r.Err)
 	if r.Committed {
 		t.foundCommitted.Add(1)
 		t.noteHit(ctx, r.Err)
