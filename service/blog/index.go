@@ -59,7 +59,13 @@ type IndexPostWorker struct {
 // AddWorkers adds the workers of this package's jobs. Their transactions lock nothing, at any
 // isolation level. Their errors are River's to try again.
 func AddWorkers(w *river.Workers, posts txn.ReadTransactor, index SearchIndex) {
-	river.AddWorker(w, &IndexPostWorker{posts: posts, index: index})
+	river.AddWorker(w, NewIndexPostWorker(posts, index))
+}
+
+// NewIndexPostWorker is for programs that add workers one by one. Its transactions lock
+// nothing, at any isolation level. Its errors are River's to try again.
+func NewIndexPostWorker(posts txn.ReadTransactor, index SearchIndex) *IndexPostWorker {
+	return &IndexPostWorker{posts: posts, index: index}
 }
 
 // Work indexes the post as it is now. A job of an older version than that has nothing left to

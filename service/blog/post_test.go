@@ -24,7 +24,7 @@ func TestPost(t *testing.T) {
 	draft := created.Post
 	require.Equal(t, blog.Post{
 		ID: draft.ID, Author: ada, Title: "On engines", Content: long, Status: db.PostStatusDraft, Version: 1,
-		Tags: []blog.Tag{{Name: "engines", Display: "Engines"}, {Name: "go", Display: "Go"}},
+		Tags:      []blog.Tag{{Name: "engines", Display: "Engines"}, {Name: "go", Display: "Go"}},
 		CreatedAt: draft.CreatedAt, UpdatedAt: draft.CreatedAt,
 	}, draft)
 	require.Equal(t, blog.Counters{Posts: 1}, b.count(t, ada))
