@@ -66,10 +66,10 @@ func run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 func rootCommand(d *demo) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "interlock",
-		Short: "Typed transactions for PostgreSQL: demonstration, HTTP API and migrations",
+		Short: "Typed transactions for PostgreSQL: demonstration, HTTP API, jobs and migrations",
 		Long: `Interlock runs the reference application of the transaction layer: demo shows the
-layer at work under load and faults, serve offers its services by HTTP, migrate brings
-a database to the application's schema.
+layer at work under load and faults, serve offers its services by HTTP, worker does what
+they leave for later, migrate brings a database to the application's schema.
 
 Results go to standard output, everything else to standard error.
 
@@ -82,7 +82,7 @@ Exit codes: 0 done, 1 failed or interrupted, 2 wrong usage (nothing was done).`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(demoCommand(d), serveCommand(), migrateCommand())
+	root.AddCommand(demoCommand(d), serveCommand(), workerCommand(), migrateCommand())
 	asUsage(root)
 	return root
 }

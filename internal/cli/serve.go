@@ -112,6 +112,6 @@ func closeWithin(d *txn.DB, patience time.Duration) error {
 	case <-closed:
 		return nil
 	case <-timer.C:
-		return errors.New("serve: connections to the database are in use, and are left to end with the process")
+		return errors.New("connections to the database are in use, and are left to end with the process")
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
@@ -21,6 +22,9 @@ import (
 
 	"github.com/interlock-go/interlock/txn"
 )
+
+// PollInterval is how often the workers look for jobs: nobody tells them.
+const PollInterval = 250 * time.Millisecond
 
 // Schema is the database schema of River's tables. "interlock migrate up" makes them.
 const Schema = "river"
@@ -58,8 +62,8 @@ var client = sync.OnceValues(func() (*river.Client[pgx.Tx], error) {
 	return river.NewClient(silent{riverpgxv5.New(nil)}, &river.Config{Schema: Schema})
 })
 
-// silent is a driver that tells no worker of a job by NOTIFY: the workers look every quarter
-// of a second. It would cost the business transaction a round trip more, ten times a second in
+// silent is a driver that tells no worker of a job by NOTIFY: the workers look by themselves,
+// each PollInterval. It would cost the business transaction a round trip more, ten times a second in
 // each process, and a lock that the committing transactions of all databases take in turn.
 type silent struct{ riverdriver.Driver[pgx.Tx] }
 

@@ -153,6 +153,26 @@ func (m *Migrator) locked(ctx context.Context, do func() ([]rivermigrate.Migrate
 	return do()
 }
 
+// ErrNotMigrated is returned when a database lacks a migration of River's tables that this
+// program needs: run "interlock migrate up".
+var ErrNotMigrated = errors.New("jobs: the database lacks migrations of River's tables")
+
+// Check returns ErrNotMigrated unless the database has River's tables. It only reads.
+func Check(ctx context.Context, pool *pgxpool.Pool) error {
+	m, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Schema: Schema, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	result, err := m.Validate(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("check the migrations of River's tables: %w", err)
+	}
+	if !result.OK {
+		return fmt.Errorf("%w: run interlock migrate up", ErrNotMigrated)
+	}
+	return nil
+}
+
 // Fingerprint changes whenever the migrations do.
 func Fingerprint() (string, error) {
 	m, err := rivermigrate.New(riverpgxv5.New(nil), &rivermigrate.Config{Schema: Schema, Logger: slog.New(slog.DiscardHandler)})
