@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"os"
@@ -19,6 +20,9 @@ var (
 	// exchange is a request of the page and its answer.
 	exchange = regexp.MustCompile("(?s)```sh\n(curl [^\n]*)\n```\n\n```text\n(\\d+)\n([^\n]*)\n```")
 
+	// statement is one that somebody else has executed.
+	statement = regexp.MustCompile("(?s)```sql\n(.*?)```")
+
 	// word is one of a command, with or without quotes.
 	word = regexp.MustCompile(`'[^']*'|[^ ']+`)
 
@@ -33,6 +37,10 @@ func TestPage(t *testing.T) {
 	require.NoError(t, err)
 	page := string(text)
 
+	for _, sql := range statement.FindAllStringSubmatch(page, -1) {
+		_, err := s.admin.Exec(t.Context(), sql[1])
+		require.NoError(t, err, sql[1])
+	}
 	exchanges := exchange.FindAllStringSubmatch(page, -1)
 	require.NotEmpty(t, exchanges)
 	require.Len(t, exchanges, strings.Count(page, "\ncurl "), "each curl has its answer")
@@ -56,6 +64,7 @@ func TestPage(t *testing.T) {
 func curl(t *testing.T, line string) (method, path, body string, headers []string) {
 	t.Helper()
 	method = http.MethodGet
+	given := ""
 	words := word.FindAllString(line, -1)
 	for i := range words {
 		words[i] = strings.Trim(words[i], "'")
@@ -63,6 +72,9 @@ func curl(t *testing.T, line string) (method, path, body string, headers []strin
 	for i := 1; i < len(words); i++ {
 		switch words[i] {
 		case "-i":
+		case "-X":
+			i++
+			given = words[i]
 		case "-H":
 			i++
 			headers = append(headers, words[i])
@@ -75,5 +87,5 @@ func curl(t *testing.T, line string) (method, path, body string, headers []strin
 			require.True(t, ok, words[i])
 		}
 	}
-	return method, path, body, headers
+	return cmp.Or(given, method), path, body, headers
 }

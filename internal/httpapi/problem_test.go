@@ -120,6 +120,7 @@ func TestRefusals(t *testing.T) {
 		"an amount as text":     {path: "/transfers", body: fmt.Sprintf(`{"from": %d, "to": %d, "amount_minor": "1"}`, ada, bob), headers: []string{key}, problem: "malformed-request", members: map[string]string{"field": "amount_minor"}},
 		"an amount beyond all":  {path: "/transfers", body: fmt.Sprintf(`{"from": %d, "to": %d, "amount_minor": 9223372036854775808}`, ada, bob), headers: []string{key}, problem: "malformed-request", members: map[string]string{"field": "amount_minor"}},
 		"no amount":             {path: "/transfers", body: fmt.Sprintf(`{"from": %d, "to": %d}`, ada, bob), headers: []string{key}, problem: "invalid-request", members: map[string]string{"field": "amount_minor"}},
+		"a body of brackets":    {path: "/users", body: strings.Repeat("[", 1<<19), problem: "malformed-request", members: map[string]string{"detail": "The body is nested too deeply."}},
 		"a large body":          {path: "/users", body: `{"email": "` + strings.Repeat("a", 1<<20) + `"}`, problem: "request-too-large"},
 
 		"an address that is none": {path: "/users", body: `{"email": "ada", "name": "A"}`, problem: "invalid-request", members: map[string]string{"field": "email"}},

@@ -176,7 +176,7 @@ func malformedJSON(err error) *problem {
 func unambiguous(body []byte) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
-	if err := walk(d); err != nil {
+	if err := walk(d, maxDepth); err != nil {
 		return err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
@@ -188,7 +188,10 @@ func unambiguous(body []byte) error {
 // fieldName is what all fields are called like.
 var fieldName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 
-func walk(d *json.Decoder) error {
+// maxDepth is deeper than any request is, and keeps a body of brackets from the stack.
+const maxDepth = 16
+
+func walk(d *json.Decoder, depth int) error {
 	token, err := d.Token()
 	if err != nil {
 		return malformedJSON(err)
@@ -196,6 +199,9 @@ func walk(d *json.Decoder) error {
 	delim, ok := token.(json.Delim)
 	if !ok {
 		return nil
+	}
+	if depth == 0 {
+		return refuse(malformed, "The body is nested too deeply.")
 	}
 	seen := map[string]bool{}
 	for d.More() {
@@ -213,7 +219,7 @@ func walk(d *json.Decoder) error {
 			}
 			seen[text] = true
 		}
-		if err := walk(d); err != nil {
+		if err := walk(d, depth-1); err != nil {
 			return err
 		}
 	}
