@@ -219,11 +219,11 @@ func TestDiscountIsComputedInside(t *testing.T) {
 		}
 		return 0, err
 	}
-	mug := s.product(t, 500, 100)
 	for _, level := range isolations {
 		d, user := s.at(level), s.user(t)
 		var calls []func() error
 		for n := range 4 {
+			mug := s.product(t, 500, 100) // another one each, so that they meet at the user alone
 			calls = append(calls, func() error {
 				_, err := order.Place(t.Context(), d, first, request(user, fmt.Sprint(level, n), order.Item{ProductID: mug, Quantity: 1}))
 				return err
@@ -236,7 +236,7 @@ func TestDiscountIsComputedInside(t *testing.T) {
 	}
 
 	// It reads within the transaction: also what that one has done, and nobody else sees.
-	user := s.user(t)
+	user, mug := s.user(t), s.product(t, 500, 100)
 	require.NoError(t, txn.WithTx(t.Context(), s.db, txn.Options{Label: "test: two orders"}, func(ctx context.Context, tx *txn.Tx) error {
 		for n, want := range []money.Minor{0, 100} {
 			placed, err := order.Place(ctx, tx, order.LoyaltyDiscount(2, 20), request(user, fmt.Sprint("both ", n), order.Item{ProductID: mug, Quantity: 1}))

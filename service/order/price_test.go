@@ -2,7 +2,6 @@ package order_test
 
 import (
 	"context"
-	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -61,27 +60,31 @@ func TestPriceWritersWaitForOneAnother(t *testing.T) {
 	require.NoError(t, <-waiting)
 	require.NoError(t, second.Rollback(t.Context()))
 
-	user, mug := s.user(t), s.product(t, 500, 10)
-	id := s.placed(t, user, "k", order.Item{ProductID: mug, Quantity: 1}).OrderID
-	var other order.PriceChange
-	var later <-chan error
-	require.NoError(t, txn.WithTx(t.Context(), s.db, txn.Options{Label: "test: first"}, func(ctx context.Context, tx *txn.Tx) error {
-		change, err := order.SetPrice(ctx, tx, order.Price{ProductID: mug, Price: 600})
-		if err != nil {
-			return err
-		}
-		require.Equal(t, money.Minor(500), change.Old)
-		later = async(func() (err error) {
-			other, err = order.SetPrice(t.Context(), s.db, order.Price{ProductID: mug, Price: 700})
-			return err
-		})
-		waitBlocked(t, s.admin, 1)
-		s.passes(t, fmt.Sprintf("select from products where id = %d for key share", mug))
-		s.passes(t, "update orders set note = 'meanwhile' where id = $1", id)
-		return nil
-	}))
-	require.NoError(t, <-later)
-	require.Equal(t, order.PriceChange{ProductID: mug, Old: 600, New: 700}, other, "what the first one has set, not what was there when the second one began")
+	user := s.user(t)
+	for _, level := range isolations {
+		d, mug := s.at(level), s.product(t, 500, 10)
+		id := s.placed(t, user, level.String(), order.Item{ProductID: mug, Quantity: 1}).OrderID
+		var other order.PriceChange
+		var later <-chan error
+		require.NoError(t, txn.WithTx(t.Context(), d, txn.Options{Label: "test: first"}, func(ctx context.Context, tx *txn.Tx) error {
+			change, err := order.SetPrice(ctx, tx, order.Price{ProductID: mug, Price: 600})
+			if err != nil {
+				return err
+			}
+			require.Equal(t, money.Minor(500), change.Old)
+			later = async(func() (err error) {
+				other, err = order.SetPrice(t.Context(), d, order.Price{ProductID: mug, Price: 700})
+				return err
+			})
+			waitBlocked(t, s.admin, 1)
+			s.passes(t, "select from products where id = $1 for key share", mug)
+			s.passes(t, "update orders set note = 'meanwhile' where id = $1", id)
+			return nil
+		}), level)
+		require.NoError(t, <-later, level)
+		require.Equal(t, order.PriceChange{ProductID: mug, Old: 600, New: 700}, other,
+			"%s: what the first one has set, not what was there when the second one began", level)
+	}
 }
 
 // An order that waits for a price takes the one that was set.

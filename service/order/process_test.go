@@ -127,21 +127,26 @@ func TestProcessWritesWhatIsUnderTheLock(t *testing.T) {
 	require.NoError(t, tx.Commit(t.Context()))
 	require.EqualValues(t, 800, fromTable[int64](t, s, "select price from naive.products where id = 1"), "it was to cost 500")
 
-	user, mug := s.user(t), s.product(t, 500, 10)
-	s.placed(t, user, "k", order.Item{ProductID: mug, Quantity: 1})
-	holder := begin(t, s.admin)
-	exec(t, holder, "update products set price_minor = 800, stock = 4, received = 5 where id = $1", mug)
-	var done order.Processed
-	waiting := async(func() (err error) {
-		done, err = order.Process(t.Context(), s.db, bank{}, order.ProcessRequest{Credit: credit(user, "k"), Prices: []order.Price{{ProductID: mug, Price: 500}}})
-		return err
-	})
-	waitBlocked(t, s.admin, 1)
-	require.NoError(t, holder.Commit(t.Context()))
-	require.NoError(t, <-waiting)
-	require.Equal(t, []order.PriceChange{{ProductID: mug, Old: 800, New: 500}}, done.Prices)
-	require.Equal(t, money.Minor(500), s.get(t, mug).PriceMinor)
-	require.EqualValues(t, 4, s.get(t, mug).Stock)
+	for _, level := range isolations {
+		d, user, mug := s.at(level), s.user(t), s.product(t, 500, 10)
+		s.placed(t, user, level.String(), order.Item{ProductID: mug, Quantity: 1})
+		holder := begin(t, s.admin)
+		exec(t, holder, "update products set price_minor = 800, stock = 4, received = 5 where id = $1", mug)
+		var done order.Processed
+		waiting := async(func() (err error) {
+			done, err = order.Process(t.Context(), d, bank{}, order.ProcessRequest{
+				Credit: credit(user, level.String()), Prices: []order.Price{{ProductID: mug, Price: 500}},
+			})
+			return err
+		})
+		waitBlocked(t, s.admin, 1)
+		require.NoError(t, holder.Commit(t.Context()))
+		require.NoError(t, <-waiting, level)
+		require.Equal(t, []order.PriceChange{{ProductID: mug, Old: 800, New: 500}}, done.Prices, level)
+		require.Equal(t, money.Minor(500), s.get(t, mug).PriceMinor, level)
+		require.EqualValues(t, 4, s.get(t, mug).Stock, level)
+		require.EqualValues(t, 700, s.balance(t, user), level)
+	}
 }
 
 // Prices that are set one after another, in the order in which they were asked for.

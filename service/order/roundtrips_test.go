@@ -29,6 +29,10 @@ func TestRoundTrips(t *testing.T) {
 		_, err := order.Place(ctx, in, discount, request(user, key, items...))
 		return err
 	}
+	var many []order.Item
+	for range 20 {
+		many = append(many, order.Item{ProductID: s.product(t, 100, 10), Quantity: 1})
+	}
 	note := "n"
 	for _, c := range []struct {
 		name  string
@@ -36,6 +40,10 @@ func TestRoundTrips(t *testing.T) {
 		call  func(ctx context.Context, key string) error
 	}{
 		{"place", 2, func(ctx context.Context, key string) error { return place(ctx, d, nil, key) }},
+		{"place many products", 2, func(ctx context.Context, key string) error {
+			_, err := order.Place(ctx, d, nil, request(user, key, many...))
+			return err
+		}},
 		{"place again", 2, func(ctx context.Context, _ string) error { return place(ctx, d, nil, "place 0") }},
 		{"place with a discount that reads", 3, func(ctx context.Context, key string) error {
 			return place(ctx, d, order.LoyaltyDiscount(10, 5), key)

@@ -27,9 +27,9 @@ import (
 var lockOrder = txntest.NewLockOrder(db.QueryInfo)
 
 func TestMain(m *testing.M) {
-	for _, query := range []string{"LockUser", "LockProducts", "CountOrder"} {
+	for _, query := range []string{"LockUser", "LockProducts", "LockOrder", "CountOrder"} {
 		lockOrder.Allow(query, query,
-			"orders that a caller puts together lock in the order of the calls; one that deadlocks runs again")
+			"calls that a caller puts together lock in the order of the calls; one that deadlocks runs again")
 	}
 	os.Exit(lockOrder.Run(m))
 }

@@ -2,6 +2,7 @@ package order_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -94,16 +95,20 @@ func TestShip(t *testing.T) {
 	err := order.Ship(t.Context(), s.db, id)
 	require.True(t, holds(err, &order.StatusError{OrderID: id, From: db.OrderStatusPending, To: db.OrderStatusShipped}), "not paid: %v", err)
 	require.Equal(t, db.OrderStatusPending, s.order(t, id).Status)
-	require.NoError(t, s.setStatus(t, id, db.OrderStatusPaid))
 
 	// Two who ship it at once: one has to look for another parcel.
-	ship := func() error { return order.Ship(t.Context(), s.db, id) }
-	errs := s.together(t, "orders", []int64{id}, ship, ship)
-	if errs[0] != nil {
-		errs[0], errs[1] = errs[1], errs[0]
+	for _, level := range isolations {
+		d := s.at(level)
+		id := s.placed(t, user, level.String(), order.Item{ProductID: mug, Quantity: 1}).OrderID
+		require.NoError(t, s.setStatus(t, id, db.OrderStatusPaid))
+		ship := func() error { return order.Ship(t.Context(), d, id) }
+		errs := s.together(t, "orders", []int64{id}, ship, ship)
+		if errs[0] != nil {
+			errs[0], errs[1] = errs[1], errs[0]
+		}
+		require.NoError(t, errs[0], level)
+		require.True(t, holds(errs[1], &order.StatusError{OrderID: id, From: db.OrderStatusShipped, To: db.OrderStatusShipped}), "%s: %v", level, errs[1])
+		require.Equal(t, db.OrderStatusShipped, s.order(t, id).Status, level)
+		require.EqualValues(t, 1, fromTable[int64](t, s, "select count(*) from activity_log where action = 'ship_order' and entity = $1", fmt.Sprint("orders:", id)), level)
 	}
-	require.NoError(t, errs[0])
-	require.True(t, holds(errs[1], &order.StatusError{OrderID: id, From: db.OrderStatusShipped, To: db.OrderStatusShipped}), "%v", errs[1])
-	require.Equal(t, db.OrderStatusShipped, s.order(t, id).Status)
-	require.EqualValues(t, 1, fromTable[int64](t, s, "select count(*) from activity_log where action = 'ship_order'"))
 }

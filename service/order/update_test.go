@@ -141,3 +141,36 @@ func TestUpdateOfALockedOrder(t *testing.T) {
 	require.NoError(t, <-done)
 	require.Equal(t, note, s.order(t, id).Note)
 }
+
+// The limit is one for each lock: who needs two of them waits for longer, in all.
+func TestLockTimeoutIsPerLock(t *testing.T) {
+	s := setup(t, txn.Config{})
+	user, mug := s.user(t), s.product(t, 500, 10)
+	item := order.Item{ProductID: mug, Quantity: 1}
+	ids := []int64{s.placed(t, user, "first", item).OrderID, s.placed(t, user, "second", item).OrderID}
+	var holders []pgx.Tx
+	for _, id := range ids {
+		holder := begin(t, s.admin)
+		exec(t, holder, "select from orders where id = $1 for update", id)
+		holders = append(holders, holder)
+	}
+	const limit, each = 2 * time.Second, 1200 * time.Millisecond
+	began := time.Now()
+	done := async(func() error {
+		return txn.WithTx(t.Context(), s.db, txn.Options{Label: "test: both"}, func(ctx context.Context, tx *txn.Tx) error {
+			for _, id := range ids {
+				if _, err := order.Update(ctx, tx, order.UpdateRequest{OrderID: id, Wait: limit}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	for _, holder := range holders {
+		waitBlocked(t, s.admin, 1)
+		exec(t, s.admin, "select pg_sleep($1)", each.Seconds())
+		require.NoError(t, holder.Commit(t.Context()))
+	}
+	require.NoError(t, <-done)
+	require.Greater(t, time.Since(began), limit)
+}
