@@ -811,13 +811,18 @@ func (q *AutocommitQueries) SetPaymentStatus(ctx context.Context, arg SetPayment
 	return sqlcgen.New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), guardSetPaymentStatus)).SetPaymentStatus(ctx, arg)
 }
 
-// SetProductPrice changes what a product costs from now on, and returns what it cost until then.
-// No row, and there is no such product. Orders are not touched: their items have prices of their
-// own.
+// SetProductPrice changes what a product costs from now on. Orders are not touched: their items
+// have prices of their own.
 //
-// Writes products. Locks products FOR NO KEY UPDATE.
-func (q *AutocommitQueries) SetProductPrice(ctx context.Context, arg SetProductPriceParams) (SetProductPriceRow, error) {
-	return q.write.SetProductPrice(ctx, arg)
+// The caller holds the product's lock, by a statement before this one (LockProducts). One
+// statement that locks the row and then changes it can deadlock: after a wait, its UPDATE begins
+// with the version of the row that there was before, and may have to queue there behind somebody
+// who waits for its lock.
+//
+// Writes products.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *AutocommitQueries) SetProductPrice(ctx context.Context, arg SetProductPriceParams) (Product, error) {
+	return sqlcgen.New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), guardSetProductPrice)).SetProductPrice(ctx, arg)
 }
 
 // SetProductPrices is SetProductPrice for several products. It returns of how many. The ids differ

@@ -124,6 +124,17 @@ WHERE CASE (SELECT pg_catalog.count(*) FROM interlock_changed) WHEN 1 THEN 0
 WHEN 0 THEN (-1)::information_schema.cardinal_number ELSE pg_catalog.length('no'::information_schema.yes_or_no) END = 0
 `,
 	}
+	guardSetProductPrice = &sqlcbind.Guard{
+		SQL: `-- name: SetProductPrice :one
+WITH interlock_changed AS (
+UPDATE products SET price_minor = $1, version = version + 1
+WHERE id = $2
+RETURNING id, name, active, price_minor, received, stock, version, created_at)
+SELECT interlock_changed.* FROM (VALUES (1)) AS interlock_one LEFT JOIN interlock_changed ON true
+WHERE CASE (SELECT pg_catalog.count(*) FROM interlock_changed) WHEN 1 THEN 0
+WHEN 0 THEN (-1)::information_schema.cardinal_number ELSE pg_catalog.length('no'::information_schema.yes_or_no) END = 0
+`,
+	}
 	guardUpdateOrder = &sqlcbind.Guard{
 		SQL: `-- name: UpdateOrder :one
 WITH interlock_changed AS (

@@ -878,10 +878,8 @@ var QueryInfo = []txn.QueryInfo{
 	},
 	{
 		Name: "SetProductPrice", Command: "one", Kind: txn.WriteQuery,
-		Writes: []string{"products"},
-		Locks: []txn.QueryLock{
-			{Table: "products", Strength: "FOR NO KEY UPDATE"},
-		},
+		Writes:     []string{"products"},
+		AffectsOne: true,
 		Implied: []txn.QueryLock{
 			{Table: "products", Strength: "FOR NO KEY UPDATE"},
 		},

@@ -282,7 +282,6 @@ type (
 	CreateProductParams    = sqlcgen.CreateProductParams
 	ReturnStockParams      = sqlcgen.ReturnStockParams
 	SetProductPriceParams  = sqlcgen.SetProductPriceParams
-	SetProductPriceRow     = sqlcgen.SetProductPriceRow
 	SetProductPricesParams = sqlcgen.SetProductPricesParams
 	TakeStockParams        = sqlcgen.TakeStockParams
 )

@@ -1408,13 +1408,18 @@ func (q *QueuedQueries) SetPaymentStatus(arg SetPaymentStatusParams) *txn.Pendin
 	})
 }
 
-// SetProductPrice changes what a product costs from now on, and returns what it cost until then.
-// No row, and there is no such product. Orders are not touched: their items have prices of their
-// own.
+// SetProductPrice changes what a product costs from now on. Orders are not touched: their items
+// have prices of their own.
 //
-// Writes products. Locks products FOR NO KEY UPDATE.
-func (q *QueuedQueries) SetProductPrice(arg SetProductPriceParams) *txn.Pending[SetProductPriceRow] {
-	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (SetProductPriceRow, error) {
+// The caller holds the product's lock, by a statement before this one (LockProducts). One
+// statement that locks the row and then changes it can deadlock: after a wait, its UPDATE begins
+// with the version of the row that there was before, and may have to queue there behind somebody
+// who waits for its lock.
+//
+// Writes products.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *QueuedQueries) SetProductPrice(arg SetProductPriceParams) *txn.Pending[Product] {
+	return sqlcbind.QueueGuarded(q.r, guardSetProductPrice, func(d sqlcbind.DBTX) (Product, error) {
 		return sqlcgen.New(d).SetProductPrice(context.Background(), arg)
 	})
 }

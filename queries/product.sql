@@ -25,15 +25,18 @@ WHERE id IN (
 ORDER BY id FOR KEY SHARE;
 
 -- name: SetProductPrice :one
--- SetProductPrice changes what a product costs from now on, and returns what it cost until then.
--- No row, and there is no such product. Orders are not touched: their items have prices of their
--- own.
-WITH locked AS (
-    SELECT id, price_minor FROM products WHERE id = sqlc.arg(id)::bigint FOR NO KEY UPDATE
-)
-UPDATE products SET price_minor = sqlc.arg(price_minor)::bigint, version = products.version + 1
-FROM locked WHERE products.id = locked.id
-RETURNING products.id, locked.price_minor AS old_price_minor, products.price_minor, products.version;
+-- SetProductPrice changes what a product costs from now on. Orders are not touched: their items
+-- have prices of their own.
+--
+-- The caller holds the product's lock, by a statement before this one (LockProducts). One
+-- statement that locks the row and then changes it can deadlock: after a wait, its UPDATE begins
+-- with the version of the row that there was before, and may have to queue there behind somebody
+-- who waits for its lock.
+--
+-- @affects one
+UPDATE products SET price_minor = sqlc.arg(price_minor), version = version + 1
+WHERE id = sqlc.arg(id)
+RETURNING *;
 
 -- name: SetProductPrices :one
 -- SetProductPrices is SetProductPrice for several products. It returns of how many. The ids differ

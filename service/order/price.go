@@ -37,18 +37,23 @@ func SetPrice(ctx context.Context, t txn.Transactor, r Price) (PriceChange, erro
 		return PriceChange{}, &InvalidError{Field: "Price"}
 	}
 	opts := txn.Options{Label: label, FlushJoined: true} // the old price is in an answer
-	answer, err := txn.WithTxValue(ctx, t, opts, func(_ context.Context, tx *txn.Tx) (*txn.Pending[db.SetProductPriceRow], error) {
-		return db.New(tx).Queued().SetProductPrice(db.SetProductPriceParams{ID: r.ProductID, PriceMinor: int64(r.Price)}), nil
+	lock, err := txn.WithTxValue(ctx, t, opts, func(_ context.Context, tx *txn.Tx) (*txn.Pending[[]db.Product], error) {
+		q := db.New(tx).Queued()
+		lock := q.LockProducts([]int64{r.ProductID})
+		q.SetProductPrice(db.SetProductPriceParams{ID: r.ProductID, PriceMinor: r.Price}).OnError(func(err error) error {
+			if _, none := errors.AsType[*txn.AffectedError](err); none {
+				return &UnknownProductError{ProductID: r.ProductID}
+			}
+			return refused(err)
+		})
+		return lock, nil
 	})
 	if err != nil {
 		return PriceChange{}, fmt.Errorf("set price: %w", err)
 	}
-	row, err := answer.Value()
-	if errors.Is(err, txn.ErrNotFound) {
-		return PriceChange{}, &UnknownProductError{ProductID: r.ProductID}
-	}
+	locked, err := lock.Value()
 	if err != nil {
 		return PriceChange{}, &txn.HookError{Label: label, Err: err} // the price is set
 	}
-	return PriceChange{ProductID: row.ID, Old: row.OldPriceMinor, New: row.PriceMinor}, nil
+	return PriceChange{ProductID: r.ProductID, Old: locked[0].PriceMinor, New: r.Price}, nil
 }

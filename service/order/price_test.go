@@ -2,8 +2,10 @@ package order_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/db/money"
@@ -104,4 +106,51 @@ func TestOrderTakesThePriceUnderTheLock(t *testing.T) {
 	require.NoError(t, <-waiting)
 	require.Equal(t, money.Minor(2400), placed.Total)
 	require.Zero(t, s.get(t, mug).Stock)
+}
+
+// One statement that locks a row, waits, and then changes it, finds the row as it was before the
+// wait. Where somebody refers to that version still, and the next one queues at it for the lock,
+// the two wait for each other.
+func TestPriceIsSetAfterItsLock(t *testing.T) {
+	s := setup(t, txn.Config{Options: txn.Options{MaxAttempts: 1}})
+	naive := s.naive(t)
+	// meet runs writer and then locker against a row that refer refers to, and change has changed.
+	meet := func(refer, change pgx.Tx, referSQL, changeSQL string, writer, locker func() error) []string {
+		exec(t, refer, referSQL)
+		exec(t, change, changeSQL)
+		writing := async(writer)
+		waitBlocked(t, s.admin, 1)
+		locking := async(locker)
+		waitBlocked(t, s.admin, 2)
+		require.NoError(t, change.Commit(t.Context()))
+		states := []string{txn.SQLState(<-writing), txn.SQLState(<-locking)}
+		require.NoError(t, refer.Commit(t.Context()))
+		return states
+	}
+	naively := func(sql string) func() error {
+		return func() error { _, err := naive.Exec(t.Context(), sql); return err }
+	}
+	states := meet(begin(t, naive), begin(t, naive),
+		"select from naive.products where id = 1 for key share",
+		"update naive.products set stock = stock - 1 where id = 1",
+		naively(`with locked as (select id from naive.products where id = 1 for no key update)
+			update naive.products p set price = 600 from locked where p.id = locked.id`),
+		naively("select from naive.products where id = 1 for no key update"))
+	require.ElementsMatch(t, []string{"", "40P01"}, states)
+
+	user, mug := s.user(t), s.product(t, 500, 10)
+	states = meet(begin(t, s.admin), begin(t, s.admin),
+		fmt.Sprintf("select from products where id = %d for key share", mug),
+		fmt.Sprintf("update products set price_minor = 550 where id = %d", mug),
+		func() error {
+			change, err := order.SetPrice(t.Context(), s.db, order.Price{ProductID: mug, Price: 600})
+			require.Equal(t, money.Minor(550), change.Old)
+			return err
+		},
+		func() error {
+			_, err := order.Place(t.Context(), s.db, nil, request(user, "k", order.Item{ProductID: mug, Quantity: 1}))
+			return err
+		})
+	require.Equal(t, []string{"", ""}, states)
+	require.Equal(t, money.Minor(600), fromTable[money.Minor](t, s, "select total_minor from orders"))
 }

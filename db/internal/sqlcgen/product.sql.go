@@ -179,37 +179,37 @@ func (q *Queries) ReturnStock(ctx context.Context, arg ReturnStockParams) (int64
 }
 
 const setProductPrice = `-- name: SetProductPrice :one
-WITH locked AS (
-    SELECT id, price_minor FROM products WHERE id = $2::bigint FOR NO KEY UPDATE
-)
-UPDATE products SET price_minor = $1::bigint, version = products.version + 1
-FROM locked WHERE products.id = locked.id
-RETURNING products.id, locked.price_minor AS old_price_minor, products.price_minor, products.version
+UPDATE products SET price_minor = $1, version = version + 1
+WHERE id = $2
+RETURNING id, name, active, price_minor, received, stock, version, created_at
 `
 
 type SetProductPriceParams struct {
-	PriceMinor int64
+	PriceMinor money.Minor
 	ID         int64
 }
 
-type SetProductPriceRow struct {
-	ID            int64
-	OldPriceMinor money.Minor
-	PriceMinor    money.Minor
-	Version       int64
-}
-
-// SetProductPrice changes what a product costs from now on, and returns what it cost until then.
-// No row, and there is no such product. Orders are not touched: their items have prices of their
-// own.
-func (q *Queries) SetProductPrice(ctx context.Context, arg SetProductPriceParams) (SetProductPriceRow, error) {
+// SetProductPrice changes what a product costs from now on. Orders are not touched: their items
+// have prices of their own.
+//
+// The caller holds the product's lock, by a statement before this one (LockProducts). One
+// statement that locks the row and then changes it can deadlock: after a wait, its UPDATE begins
+// with the version of the row that there was before, and may have to queue there behind somebody
+// who waits for its lock.
+//
+// @affects one
+func (q *Queries) SetProductPrice(ctx context.Context, arg SetProductPriceParams) (Product, error) {
 	row := q.db.QueryRow(ctx, setProductPrice, arg.PriceMinor, arg.ID)
-	var i SetProductPriceRow
+	var i Product
 	err := row.Scan(
 		&i.ID,
-		&i.OldPriceMinor,
+		&i.Name,
+		&i.Active,
 		&i.PriceMinor,
+		&i.Received,
+		&i.Stock,
 		&i.Version,
+		&i.CreatedAt,
 	)
 	if err != nil {
 		err = fmt.Errorf("query SetProductPrice: %w", err)
