@@ -101,7 +101,7 @@ func TestBookAnyRefusals(t *testing.T) {
 
 // Each contender has a seat of its own while the transactions of all others are open.
 func TestAnySeatWithoutWaiting(t *testing.T) {
-	h := setup(t, txn.Config{Options: txn.Options{MaxAttempts: 1}})
+	h := setup(t, txn.Config{Options: txn.Options{MaxAttempts: 1, LockTimeout: 5 * time.Second}})
 	naive := h.naive(t)
 	// As it is often written: the second one waits until the first one is done, although two
 	// other seats are free, and the third one for both. At SERIALIZABLE it fails instead.
@@ -195,7 +195,10 @@ func TestSoldOutForTheMoment(t *testing.T) {
 			if _, err := booking.Book(ctx, tx, booking.BookRequest{Event: event, User: ada, Seat: "A2"}); err != nil {
 				return err
 			}
-			_, err := booking.BookAny(txn.Detach(ctx), h.at(level), bobs) // it does not wait
+			// It does not wait, or it would for its own end.
+			waiting, cancel := context.WithTimeout(txn.Detach(ctx), 5*time.Second)
+			defer cancel()
+			_, err := booking.BookAny(waiting, h.at(level), bobs)
 			require.Equal(t, &booking.SoldOutError{EventID: event, Contended: true}, err, level)
 			return broke
 		})
