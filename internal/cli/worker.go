@@ -46,11 +46,14 @@ const (
 
 	// rescueAfter is the age at which a job that still counts as running is taken for one whose
 	// worker died. It is more than a living worker needs: jobTimeout, and the ten seconds in
-	// which the answer of a payment provider is recorded all the same. The leader of the workers
-	// looks every 30 seconds, one that died is replaced within 21, and a job that was rescued
-	// has its turn after up to 6 more: so a dead worker's jobs are worked again within 76
-	// seconds. River's own default is an hour.
+	// which the answer of a payment provider is recorded all the same. River's own default is
+	// an hour.
 	rescueAfter = 40 * time.Second
+
+	// takeover is when a dead worker's job is worked again at the latest: the leader of the
+	// workers looks for such jobs every 30 seconds (one that died is replaced within 21), and
+	// what it finds has its turn after a second, and up to 5 until it is looked for.
+	takeover = rescueAfter + (30+1+5)*time.Second
 
 	// stopPatience is for jobs whose context has ended with --stop-timeout.
 	stopPatience   = 12 * time.Second
@@ -71,7 +74,7 @@ River: it sends mails, asks the payment provider, brings posts to the search ind
 ends holds of seats and reservations whose time is over. Any number may run at a time.
 
 A job is worked at least once. If a worker is killed, another one does again what it had not
-completed, within 76 seconds; each receiver is told a key or a version by which it makes one
+completed, within ` + takeover.String() + `; each receiver is told a key or a version by which it makes one
 effect of both. Mail goes to a directory, where each message is a file, written once, or to a
 mail server (smtp://user@host:port; without user to send without authentication), as a message
 whose Message-ID is made of the key.
@@ -79,6 +82,9 @@ whose Message-ID is made of the key.
 On SIGINT or SIGTERM it takes no further job, and ends with exit code 0 when those at work are
 done. After --stop-timeout they are cancelled, to be tried again later. A second signal ends
 it at once; that is as if it had been killed. Its log is JSON, on standard error.
+
+Bring a new version to the workers before the programs that leave jobs for it: the workers
+discard a job of a kind that they do not know, should its worker die.
 
 Secrets come from the environment: ` + smtpPasswordVariable + `, ` + paymentsTokenVariable + `
 and ` + searchTokenVariable + `. The database is the one of --database-url, else of the

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 )
@@ -71,8 +72,11 @@ func (d *Directory) write(name string, text []byte) (err error) {
 	return syncDirectory(d.path) // also if the file was there: who wrote it may have died here
 }
 
-// syncDirectory brings the names in a directory to disk.
+// syncDirectory brings the names in a directory to disk, where systems let programs do that.
 func syncDirectory(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
 	d, err := os.Open(path)
 	if err != nil {
 		return err

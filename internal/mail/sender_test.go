@@ -8,6 +8,7 @@ import (
 	"mime"
 	"mime/quotedprintable"
 	netmail "net/mail"
+	"net/textproto"
 	"os"
 	"path/filepath"
 	"strings"
@@ -107,6 +108,38 @@ func TestSMTP(t *testing.T) {
 	require.Equal(t, []string{message.To}, received[0].To)
 	require.Equal(t, received[0].ID, received[1].ID, "by which the receiver tells that it is one")
 	requireMessage(t, received[0].Text)
+}
+
+// PLAIN is for a machine's own server, or TLS: this server is on the machine.
+func TestSMTPAuthenticates(t *testing.T) {
+	t.Parallel()
+	server := mailtest.NewServer(t)
+	cfg := mail.SMTPConfig{Address: server.Address(), From: from, User: "shop", Password: "s3cret"}
+	s, err := mail.NewSMTP(cfg)
+	require.NoError(t, err)
+	require.Error(t, s.Send(t.Context(), message), "the server has no authentication")
+	server.Offer("8BITMIME", "AUTH PLAIN")
+	require.NoError(t, s.Send(t.Context(), message))
+	require.Equal(t, "\x00shop\x00s3cret", server.Login())
+	require.Len(t, server.Received(), 1)
+}
+
+// What a server refuses or fails at is an error, and nothing is sent in the clear instead.
+func TestSMTPFails(t *testing.T) {
+	t.Parallel()
+	server := mailtest.NewServer(t)
+	s, err := mail.NewSMTP(mail.SMTPConfig{Address: server.Address(), From: from})
+	require.NoError(t, err)
+	server.Refuse(message.To)
+	err = s.Send(t.Context(), message)
+	refused, ok := errors.AsType[*textproto.Error](err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, 550, refused.Code)
+	server.Offer("STARTTLS")
+	other := message
+	other.To = "bob@example.com"
+	require.Error(t, s.Send(t.Context(), other))
+	require.Empty(t, server.Received())
 }
 
 // A server that does not answer is given up when the context ends, at whatever point.

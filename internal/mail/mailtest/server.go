@@ -3,10 +3,12 @@ package mailtest
 
 import (
 	"context"
+	"encoding/base64"
 	"io"
 	"net"
 	netmail "net/mail"
 	"net/textproto"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +23,31 @@ type Server struct {
 	mu       sync.Mutex
 	held     map[Moment]*Held
 	received []Received
+	offers   []string
+	refused  map[string]bool
+	login    string
+}
+
+// Offer makes the server offer extensions, such as "AUTH PLAIN" or "STARTTLS". It does not have
+// the latter.
+func (s *Server) Offer(extensions ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.offers = extensions
+}
+
+// Refuse makes the server refuse a recipient for good.
+func (s *Server) Refuse(to string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused[to] = true
+}
+
+// Login is what the last client authenticated with, as PLAIN has it: NUL, user, NUL, password.
+func (s *Server) Login() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.login
 }
 
 // A Received is a message as it came in.
@@ -47,7 +74,7 @@ func NewServer(t testing.TB) *Server {
 		t.Fatalf("mailtest: %v", err)
 	}
 	closed, closing := context.WithCancel(context.Background())
-	s := &Server{listener: l, closed: closed, held: map[Moment]*Held{}}
+	s := &Server{listener: l, closed: closed, held: map[Moment]*Held{}, refused: map[string]bool{}}
 	s.serving.Go(s.accept)
 	t.Cleanup(func() {
 		closing()
@@ -138,12 +165,18 @@ func (s *Server) serve(c *textproto.Conn) {
 		}
 		answer := "250 ok"
 		verb, rest, _ := strings.Cut(line, " ")
-		switch strings.ToUpper(verb) {
-		case "MAIL", "RSET":
+		switch verb {
+		case "EHLO":
+			answer = s.greeting()
+		case "AUTH":
+			answer = s.authenticate(rest)
+		case "MAIL":
 			to = nil
 		case "RCPT":
 			address, _, _ := strings.Cut(rest[strings.IndexByte(rest, '<')+1:], ">")
-			to = append(to, address)
+			if to = append(to, address); s.refuses(address) {
+				answer = "550 nobody of the name"
+			}
 		case "DATA":
 			if c.PrintfLine("354 go on") != nil {
 				return
@@ -156,7 +189,6 @@ func (s *Server) serve(c *textproto.Conn) {
 			s.pass(Taken)
 		case "QUIT":
 			answer = "221 bye"
-		case "EHLO", "HELO", "NOOP":
 		default:
 			answer = "502 not known"
 		}
@@ -164,6 +196,39 @@ func (s *Server) serve(c *textproto.Conn) {
 			return
 		}
 	}
+}
+
+func (s *Server) greeting() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lines := append([]string{"mailtest"}, s.offers...)
+	last := len(lines) - 1
+	var answer strings.Builder
+	for _, line := range lines[:last] {
+		answer.WriteString("250-" + line + "\r\n")
+	}
+	return answer.String() + "250 " + lines[last]
+}
+
+func (s *Server) authenticate(rest string) string {
+	_, text, _ := strings.Cut(rest, " ")
+	login, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return "501 not base64"
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.offers, "AUTH PLAIN") {
+		return "502 not known"
+	}
+	s.login = string(login)
+	return "235 ok"
+}
+
+func (s *Server) refuses(to string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refused[to]
 }
 
 func (s *Server) take(to []string, text string) {
