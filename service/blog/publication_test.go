@@ -14,8 +14,6 @@ import (
 
 	"github.com/interlock-go/interlock/service/blog"
 	"github.com/interlock-go/interlock/txn"
-	"github.com/interlock-go/interlock/txn/txntest"
-	"github.com/interlock-go/interlock/txn/txntest/faultproxy"
 )
 
 func TestPublishRefusals(t *testing.T) {
@@ -213,28 +211,6 @@ func (b *readers) publishedOnce(t *testing.T, post, author int64, followers []in
 	require.Equal(t, []int64{2}, b.indexed(t, post))
 	require.EqualValues(t, 1, fromTable[int64](t, b,
 		"select count(*) from activity_log where action = 'publish_post' and entity = format('posts:%s', $1::bigint)", post))
-}
-
-// The connection breaks with the answer to COMMIT. The post is published, and the call says so.
-func TestPublishAnswerLost(t *testing.T) {
-	b := setup(t, txn.Config{})
-	for _, answer := range []bool{true, false} { // committed, and not
-		name := fmt.Sprintf("answer lost: %v", answer)
-		proxy := txntest.NewProxy(t, b.AppURL())
-		d, err := txn.Open(t.Context(), proxy.URL(), watched(txn.Config{}))
-		require.NoError(t, err)
-		t.Cleanup(d.Close)
-		ada := b.user(t)
-		followers := b.followers(t, ada, 2)
-		post := b.draft(t, ada, "go")
-		cut := proxy.Arm(faultproxy.Fault{SQL: "^commit", Answer: answer, Do: faultproxy.Cut{}})
-		p, err := blog.Publish(t.Context(), d, blog.PublishRequest{Post: post.ID, Author: ada})
-		require.NoError(t, cut.WaitSession(t.Context()))
-		require.NoError(t, err, name)
-		require.EqualValues(t, 2, p.Notified, name)
-		require.Equal(t, post.Tags, p.Post.Tags, name)
-		b.publishedOnce(t, post.ID, ada, followers)
-	}
 }
 
 // An edit that read the draft does not overwrite what was published in between, and the other

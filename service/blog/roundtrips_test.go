@@ -55,6 +55,7 @@ func TestRoundTrips(t *testing.T) {
 		{"publish, to 300 followers", 3, func(n int) error {
 			p, err := publish(drafts[n])
 			require.EqualValues(t, 300, p.Notified)
+			require.Less(t, proxy.Stats().ServerMessages, 100, "the followers stay on the server")
 			return err
 		}},
 		{"publish again", 2, func(int) error {
@@ -108,6 +109,7 @@ func TestRoundTrips(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			proxy.Reset()
 			require.NoError(t, c.call(0))
 			proxy.Reset()
 			require.NoError(t, c.call(1))
