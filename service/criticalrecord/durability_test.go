@@ -46,14 +46,15 @@ const naiveSQL = `
 	create table naive.critical_data_backups (original_id bigint, data jsonb);
 	create table naive.system_logs (operation text, record_id bigint)`
 
-// The server crashes at once after a COMMIT was acknowledged, again and again. It is one that
-// does not wait for its disk by default, as many are set up for speed. Its processes die and the
-// machine lives: what they have given to the operating system stays, synced or not.
-func TestAcknowledgedRecordsSurviveACrash(t *testing.T) {
+// onItsOwn makes an archive on a server of its own, which does not wait for its disk by default,
+// as many are set up for speed.
+func onItsOwn(t *testing.T, standbys string) *archive {
+	t.Helper()
 	t.Parallel()
 	server, err := pgserver.Start(t.Context(), pgserver.Config{NoSync: true, Settings: map[string]string{
-		"synchronous_commit": "off",
-		"wal_writer_delay":   "10s", // how long what is not waited for may take
+		"synchronous_commit":        "off",
+		"wal_writer_delay":          "10s", // how long what is not waited for may take
+		"synchronous_standby_names": standbys,
 	}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Stop()) })
@@ -61,7 +62,14 @@ func TestAcknowledgedRecordsSurviveACrash(t *testing.T) {
 	for _, i := range testschema.Invariants {
 		database.Invariant(i.Name, i.SQL)
 	}
-	a := newArchive(t, database, txn.Config{})
+	return newArchive(t, database, txn.Config{})
+}
+
+// The server crashes at once after a COMMIT was acknowledged, again and again. Its processes die
+// and the machine lives: what they have given to the operating system stays, synced or not.
+func TestAcknowledgedRecordsSurviveACrash(t *testing.T) {
+	a := onItsOwn(t, "")
+	server := a.Server()
 	owner, err := pgx.Connect(t.Context(), a.OwnerURL())
 	require.NoError(t, err)
 	exec(t, owner, naiveSQL)
@@ -121,22 +129,37 @@ func TestAcknowledgedRecordsSurviveACrash(t *testing.T) {
 		where d.id is null or b.original_id is null or l.record_id is null`).Scan(&torn))
 	require.Zero(t, torn)
 
-	// A record that somebody wrote otherwise, without waiting, is found by its key. The call
-	// that finds it makes sure of it.
-	found := criticalrecord.CreateRequest{Key: "found", UserID: ada, Data: []byte("x")}
-	checksum := sha256.Sum256(found.Data)
-	require.NoError(t, txn.WithTx(t.Context(), a.db, txn.Options{Label: "test: off", SynchronousCommit: txn.SyncOff}, func(_ context.Context, tx *txn.Tx) error {
-		db.New(tx).Queued().CreateCriticalRecord(db.CreateCriticalRecordParams{
-			RequestKey: found.Key, UserID: found.UserID, Data: found.Data, Checksum: checksum[:],
-		})
-		return nil
-	}))
-	receipt, err := criticalrecord.Create(t.Context(), a.db, found)
-	require.NoError(t, err)
-	require.True(t, receipt.Replayed)
-	receipts = append(receipts, receipt)
-	crash()
-	allThere()
+	// A record that somebody wrote otherwise, without waiting, is found by its key: there already,
+	// or while the call waits for it. The call that finds it makes sure of it.
+	for _, meanwhile := range []bool{false, true} {
+		r := criticalrecord.CreateRequest{Key: fmt.Sprint("found, meanwhile: ", meanwhile), UserID: ada, Data: []byte("x")}
+		var receipt criticalrecord.Receipt
+		find := func() (err error) {
+			receipt, err = criticalrecord.Create(t.Context(), a.db, r)
+			return err
+		}
+		var found <-chan error
+		off := txn.Options{Label: "test: off", SynchronousCommit: txn.SyncOff}
+		require.NoError(t, txn.WithTx(t.Context(), a.db, off, func(ctx context.Context, tx *txn.Tx) error {
+			checksum := sha256.Sum256(r.Data)
+			_, err := db.New(tx).CreateCriticalRecord(ctx, db.CreateCriticalRecordParams{
+				RequestKey: r.Key, UserID: r.UserID, Data: r.Data, Checksum: checksum[:],
+			})
+			if meanwhile && err == nil {
+				found = async(find)
+				a.waitBlocked(t)
+			}
+			return err
+		}))
+		if !meanwhile {
+			found = async(find)
+		}
+		require.NoError(t, <-found)
+		require.True(t, receipt.Replayed)
+		receipts = append(receipts, receipt)
+		crash()
+		allThere()
+	}
 
 	// A COMMIT that waits takes along what was committed before it without.
 	require.NoError(t, naiveCreate(t.Context(), naive, "before a critical one"))
@@ -144,6 +167,44 @@ func TestAcknowledgedRecordsSurviveACrash(t *testing.T) {
 	crash()
 	allThere()
 	require.True(t, hasNaive("before a critical one"))
+}
+
+// Where a synchronous standby is missing, all wait for it but those who have said that they do
+// not want to.
+func TestWhoWaitsForStandbys(t *testing.T) {
+	a := onItsOwn(t, "nobody")
+	waits := func(n int) bool {
+		var waiting int
+		require.NoError(t, a.admin.QueryRow(t.Context(), `
+			select (select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'SyncRep')
+			from pg_sleep(0.005)`).Scan(&waiting))
+		return waiting == n
+	}
+	create := func(d criticalrecord.Durability) <-chan error {
+		return async(func() error {
+			_, err := criticalrecord.Create(t.Context(), a.db, criticalrecord.CreateRequest{
+				Key: fmt.Sprint("key ", d), UserID: ada, Data: []byte("x"), Durability: d,
+			})
+			return err
+		})
+	}
+	flushed, applied := create(criticalrecord.Flushed), create(criticalrecord.Applied)
+	for !waits(2) {
+		select {
+		case err := <-flushed:
+			t.Fatalf("not waited: %v", err)
+		case err := <-applied:
+			t.Fatalf("not waited: %v", err)
+		default:
+		}
+	}
+	require.NoError(t, <-create(criticalrecord.Local))
+	require.True(t, waits(2))
+	a.exec(t, "alter system set synchronous_standby_names = ''")
+	a.exec(t, "select pg_reload_conf()")
+	require.NoError(t, <-flushed)
+	require.NoError(t, <-applied)
+	require.Equal(t, [3]int{3, 3, 3}, a.rows(t))
 }
 
 // What COMMIT waits for is said by each call, over what server, database and role have by

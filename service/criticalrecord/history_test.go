@@ -3,6 +3,7 @@ package criticalrecord_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -97,6 +98,7 @@ func TestVerifyFindsWhatWasAltered(t *testing.T) {
 			require.ErrorAs(t, err, &corrupt, c.name)
 			require.ErrorIs(t, err, criticalrecord.ErrCorrupt)
 			require.Equal(t, id, corrupt.RecordID, c.name)
+			require.Equal(t, strings.HasSuffix(c.name, "missing") || strings.HasSuffix(c.name, "taken back"), corrupt.What == "it is missing", "%s: %v", c.name, err)
 			return corrupt.Version
 		}
 		require.Equal(t, c.found, verify(), c.name)

@@ -195,6 +195,14 @@ func TestJoined(t *testing.T) {
 		}
 	}
 
+	// One moment is what is meant where nothing is said, and cannot be had any more.
+	require.NoError(t, txn.WithReadTx(t.Context(), b.db, txn.Options{Label: "test: outer", Isolation: txn.ReadCommitted}, func(ctx context.Context, rx *txn.ReadTx) error {
+		_, err := report.Read(ctx, rx, report.ReadRequest{})
+		require.ErrorIs(t, err, txn.ErrOptionsConflict)
+		_, err = report.Read(ctx, rx, report.ReadRequest{Isolation: txn.ReadCommitted})
+		return err
+	}))
+
 	// From a snapshot that the caller shares, reads of any number are of one moment.
 	require.NoError(t, txn.WithSharedSnapshot(t.Context(), b.db, txn.Options{Label: "test: shared"}, func(ctx context.Context, shared *txn.SharedSnapshot) error {
 		exec(t, b.other, "update users set active = false where id = 1")
