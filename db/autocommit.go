@@ -474,11 +474,6 @@ func (q *AutocommitQueries) GetDocument(ctx context.Context, id int64) (GetDocum
 	return q.read.GetDocument(ctx, id)
 }
 
-// Reads events.
-func (q *AutocommitQueries) GetEvent(ctx context.Context, id int64) (Event, error) {
-	return q.read.GetEvent(ctx, id)
-}
-
 // GetIsolation returns the isolation level of the transaction, as SHOW does: for functions
 // that join one which their callers began.
 //

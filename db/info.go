@@ -449,10 +449,6 @@ var QueryInfo = []txn.QueryInfo{
 		Reads: []string{"post_tags", "posts", "tags", "users"},
 	},
 	{
-		Name: "GetEvent", Command: "one", Kind: txn.ReadQuery,
-		Reads: []string{"events"},
-	},
-	{
 		Name: "GetIsolation", Command: "one", Kind: txn.ReadQuery,
 	},
 	{

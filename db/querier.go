@@ -104,9 +104,6 @@ type ReadQuerier interface {
 	// Reads post_tags, posts, tags, users.
 	GetDocument(ctx context.Context, id int64) (GetDocumentRow, error)
 
-	// Reads events.
-	GetEvent(ctx context.Context, id int64) (Event, error)
-
 	// GetIsolation returns the isolation level of the transaction, as SHOW does: for functions
 	// that join one which their callers began.
 	//

@@ -529,11 +529,6 @@ func (q *Queries) GetDocument(ctx context.Context, id int64) (GetDocumentRow, er
 	return q.q.GetDocument(ctx, id)
 }
 
-// Reads events.
-func (q *Queries) GetEvent(ctx context.Context, id int64) (Event, error) {
-	return q.q.GetEvent(ctx, id)
-}
-
 // GetIsolation returns the isolation level of the transaction, as SHOW does: for functions
 // that join one which their callers began.
 //

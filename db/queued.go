@@ -659,13 +659,6 @@ func (q *QueuedQueries) GetDocument(id int64) *txn.Pending[GetDocumentRow] {
 	})
 }
 
-// Reads events.
-func (q *QueuedQueries) GetEvent(id int64) *txn.Pending[Event] {
-	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Event, error) {
-		return sqlcgen.New(d).GetEvent(context.Background(), id)
-	})
-}
-
 // GetIsolation returns the isolation level of the transaction, as SHOW does: for functions
 // that join one which their callers began.
 //
@@ -1707,13 +1700,6 @@ func (q *QueuedReadQueries) GetCustomerCounter(userID int64) *txn.Pending[Custom
 func (q *QueuedReadQueries) GetDocument(id int64) *txn.Pending[GetDocumentRow] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (GetDocumentRow, error) {
 		return sqlcgen.New(d).GetDocument(context.Background(), id)
-	})
-}
-
-// Reads events.
-func (q *QueuedReadQueries) GetEvent(id int64) *txn.Pending[Event] {
-	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Event, error) {
-		return sqlcgen.New(d).GetEvent(context.Background(), id)
 	})
 }
 

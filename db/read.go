@@ -160,11 +160,6 @@ func (q *ReadQueries) GetDocument(ctx context.Context, id int64) (GetDocumentRow
 	return q.q.GetDocument(ctx, id)
 }
 
-// Reads events.
-func (q *ReadQueries) GetEvent(ctx context.Context, id int64) (Event, error) {
-	return q.q.GetEvent(ctx, id)
-}
-
 // GetIsolation returns the isolation level of the transaction, as SHOW does: for functions
 // that join one which their callers began.
 //

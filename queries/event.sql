@@ -1,6 +1,3 @@
--- name: GetEvent :one
-SELECT * FROM events WHERE id = sqlc.arg(id);
-
 -- name: FindEventByCode :one
 SELECT * FROM events WHERE code = sqlc.arg(code);
 

@@ -79,7 +79,7 @@ func TestSweepPassesOver(t *testing.T) {
 			if err := book(ctx, tx, event, bob, tickets[0].Seat, booking.LimitByLock); err != nil {
 				return err
 			}
-			swept, err := booking.Sweep(txn.Detach(ctx), h.db, 1)
+			swept, err := booking.Sweep(txn.Detach(ctx), h.at(level), 1)
 			require.NoError(t, err, level)
 			require.EqualValues(t, 1, swept, level)
 			return nil
@@ -90,7 +90,7 @@ func TestSweepPassesOver(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			swept, err = booking.Sweep(txn.Detach(ctx), h.db, 0)
+			swept, err = booking.Sweep(txn.Detach(ctx), h.at(level), 0)
 			require.EqualValues(t, 1, swept, level)
 			return err
 		}))

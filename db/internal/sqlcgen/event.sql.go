@@ -65,23 +65,3 @@ func (q *Queries) FindEventByCode(ctx context.Context, code string) (Event, erro
 	}
 	return i, err
 }
-
-const getEvent = `-- name: GetEvent :one
-SELECT id, code, name, seats_per_user, created_at FROM events WHERE id = $1
-`
-
-func (q *Queries) GetEvent(ctx context.Context, id int64) (Event, error) {
-	row := q.db.QueryRow(ctx, getEvent, id)
-	var i Event
-	err := row.Scan(
-		&i.ID,
-		&i.Code,
-		&i.Name,
-		&i.SeatsPerUser,
-		&i.CreatedAt,
-	)
-	if err != nil {
-		err = fmt.Errorf("query GetEvent: %w", err)
-	}
-	return i, err
-}
