@@ -569,9 +569,10 @@ func (q *AutocommitQueries) GetUser(ctx context.Context, id int64) (User, error)
 // GiveUpPayments ends the payments of reservations that were released or have expired: those
 // that the provider was not asked for are cancelled, and what was charged is to go back. It
 // returns the refunds. A payment without an answer yet stays pending: what becomes of it is
-// decided when the answer is recorded. The caller holds the locks of the reservations.
+// decided when the answer is recorded. The caller holds the locks of the payments
+// (LockPaymentsOfReservations).
 //
-// Writes payments, refunds. Locks payments FOR NO KEY UPDATE, ordered by p.id. Reads inventory_reservations.
+// Writes payments, refunds. Reads inventory_reservations.
 func (q *AutocommitQueries) GiveUpPayments(ctx context.Context, reservationIds []int64) ([]Refund, error) {
 	return q.write.GiveUpPayments(ctx, reservationIds)
 }

@@ -507,9 +507,6 @@ var QueryInfo = []txn.QueryInfo{
 		Name: "GiveUpPayments", Command: "many", Kind: txn.WriteQuery,
 		Reads:  []string{"inventory_reservations"},
 		Writes: []string{"payments", "refunds"},
-		Locks: []txn.QueryLock{
-			{Table: "payments", Strength: "FOR NO KEY UPDATE", Order: "p.id"},
-		},
 		Implied: []txn.QueryLock{
 			{Table: "payments", Strength: "FOR KEY SHARE"},
 			{Table: "payments", Strength: "FOR NO KEY UPDATE"},
@@ -698,6 +695,12 @@ var QueryInfo = []txn.QueryInfo{
 		Reads: []string{"refunds"},
 		Locks: []txn.QueryLock{
 			{Table: "payments", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
+		Name: "LockPaymentsOfReservations", Command: "many", Kind: txn.LockQuery,
+		Locks: []txn.QueryLock{
+			{Table: "payments", Strength: "FOR NO KEY UPDATE", Order: "id"},
 		},
 	},
 	{

@@ -503,9 +503,10 @@ type WriteQuerier interface {
 	// GiveUpPayments ends the payments of reservations that were released or have expired: those
 	// that the provider was not asked for are cancelled, and what was charged is to go back. It
 	// returns the refunds. A payment without an answer yet stays pending: what becomes of it is
-	// decided when the answer is recorded. The caller holds the locks of the reservations.
+	// decided when the answer is recorded. The caller holds the locks of the payments
+	// (LockPaymentsOfReservations).
 	//
-	// Writes payments, refunds. Locks payments FOR NO KEY UPDATE, ordered by p.id. Reads inventory_reservations.
+	// Writes payments, refunds. Reads inventory_reservations.
 	GiveUpPayments(ctx context.Context, reservationIds []int64) ([]Refund, error)
 
 	// NextOrder returns the number of an order that is about to be made, and the time that it will
@@ -829,6 +830,12 @@ type LockQuerier interface {
 	//
 	// Locks payments FOR NO KEY UPDATE. Reads refunds.
 	LockPaymentOfRefund(ctx context.Context, refundID int64) (Payment, error)
+
+	// LockPaymentsOfReservations locks the payments of some reservations that can still be given up,
+	// before GiveUpPayments. The caller holds the locks of the reservations.
+	//
+	// Locks payments FOR NO KEY UPDATE, ordered by id.
+	LockPaymentsOfReservations(ctx context.Context, reservationIds []int64) ([]int64, error)
 
 	// LockPost locks an author's post in order to publish it. No row: there is no such post, or
 	// it is somebody else's, which stays unlocked. Tags, notifications and whatever else refers

@@ -624,9 +624,10 @@ func (q *Queries) GetUser(ctx context.Context, id int64) (User, error) {
 // GiveUpPayments ends the payments of reservations that were released or have expired: those
 // that the provider was not asked for are cancelled, and what was charged is to go back. It
 // returns the refunds. A payment without an answer yet stays pending: what becomes of it is
-// decided when the answer is recorded. The caller holds the locks of the reservations.
+// decided when the answer is recorded. The caller holds the locks of the payments
+// (LockPaymentsOfReservations).
 //
-// Writes payments, refunds. Locks payments FOR NO KEY UPDATE, ordered by p.id. Reads inventory_reservations.
+// Writes payments, refunds. Reads inventory_reservations.
 func (q *Queries) GiveUpPayments(ctx context.Context, reservationIds []int64) ([]Refund, error) {
 	return q.q.GiveUpPayments(ctx, reservationIds)
 }
@@ -902,6 +903,14 @@ func (q *Queries) LockPaymentOfOrder(ctx context.Context, orderID int64) (Paymen
 // Locks payments FOR NO KEY UPDATE. Reads refunds.
 func (q *Queries) LockPaymentOfRefund(ctx context.Context, refundID int64) (Payment, error) {
 	return q.q.LockPaymentOfRefund(ctx, refundID)
+}
+
+// LockPaymentsOfReservations locks the payments of some reservations that can still be given up,
+// before GiveUpPayments. The caller holds the locks of the reservations.
+//
+// Locks payments FOR NO KEY UPDATE, ordered by id.
+func (q *Queries) LockPaymentsOfReservations(ctx context.Context, reservationIds []int64) ([]int64, error) {
+	return q.q.LockPaymentsOfReservations(ctx, reservationIds)
 }
 
 // LockPost locks an author's post in order to publish it. No row: there is no such post, or

@@ -782,9 +782,10 @@ func (q *QueuedQueries) GetUser(id int64) *txn.Pending[User] {
 // GiveUpPayments ends the payments of reservations that were released or have expired: those
 // that the provider was not asked for are cancelled, and what was charged is to go back. It
 // returns the refunds. A payment without an answer yet stays pending: what becomes of it is
-// decided when the answer is recorded. The caller holds the locks of the reservations.
+// decided when the answer is recorded. The caller holds the locks of the payments
+// (LockPaymentsOfReservations).
 //
-// Writes payments, refunds. Locks payments FOR NO KEY UPDATE, ordered by p.id. Reads inventory_reservations.
+// Writes payments, refunds. Reads inventory_reservations.
 func (q *QueuedQueries) GiveUpPayments(reservationIds []int64) *txn.Pending[[]Refund] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Refund, error) {
 		return sqlcgen.New(d).GiveUpPayments(context.Background(), reservationIds)
@@ -1131,6 +1132,16 @@ func (q *QueuedQueries) LockPaymentOfOrder(orderID int64) *txn.Pending[Payment] 
 func (q *QueuedQueries) LockPaymentOfRefund(refundID int64) *txn.Pending[Payment] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Payment, error) {
 		return sqlcgen.New(d).LockPaymentOfRefund(context.Background(), refundID)
+	})
+}
+
+// LockPaymentsOfReservations locks the payments of some reservations that can still be given up,
+// before GiveUpPayments. The caller holds the locks of the reservations.
+//
+// Locks payments FOR NO KEY UPDATE, ordered by id.
+func (q *QueuedQueries) LockPaymentsOfReservations(reservationIds []int64) *txn.Pending[[]int64] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]int64, error) {
+		return sqlcgen.New(d).LockPaymentsOfReservations(context.Background(), reservationIds)
 	})
 }
 

@@ -81,21 +81,27 @@ RETURNING *;
 -- @affects one
 UPDATE payments SET status = sqlc.arg(status) WHERE id = sqlc.arg(id) RETURNING *;
 
+-- name: LockPaymentsOfReservations :many
+-- LockPaymentsOfReservations locks the payments of some reservations that can still be given up,
+-- before GiveUpPayments. The caller holds the locks of the reservations.
+SELECT id FROM payments
+WHERE reservation_id = ANY (sqlc.arg(reservation_ids)::bigint[]) AND status IN ('pending', 'completed')
+ORDER BY id FOR NO KEY UPDATE;
+
 -- name: GiveUpPayments :many
 -- GiveUpPayments ends the payments of reservations that were released or have expired: those
 -- that the provider was not asked for are cancelled, and what was charged is to go back. It
 -- returns the refunds. A payment without an answer yet stays pending: what becomes of it is
--- decided when the answer is recorded. The caller holds the locks of the reservations.
-WITH locked AS (
-    SELECT p.id, p.status, p.asked_at FROM payments p JOIN inventory_reservations r ON r.id = p.reservation_id
-    WHERE p.reservation_id = ANY (sqlc.arg(reservation_ids)::bigint[]) AND r.status IN ('released', 'expired')
-        AND p.status IN ('pending', 'completed')
-    ORDER BY p.id
-    FOR NO KEY UPDATE OF p
-), ended AS (
+-- decided when the answer is recorded. The caller holds the locks of the payments
+-- (LockPaymentsOfReservations).
+-- @allow lock-order the caller holds the locks of the payments, and took them in the order of their ids
+WITH ended AS (
     UPDATE payments p
-    SET status = CASE locked.status WHEN 'pending' THEN 'cancelled'::payment_status ELSE 'refunding' END
-    FROM locked WHERE p.id = locked.id AND (locked.status = 'completed' OR locked.asked_at IS NULL)
+    SET status = CASE p.status WHEN 'pending' THEN 'cancelled'::payment_status ELSE 'refunding' END
+    FROM inventory_reservations r
+    WHERE p.reservation_id = ANY (sqlc.arg(reservation_ids)::bigint[])
+        AND (p.status = 'completed' OR p.status = 'pending' AND p.asked_at IS NULL)
+        AND r.id = p.reservation_id AND r.status IN ('released', 'expired')
     RETURNING p.*
 )
 INSERT INTO refunds (payment_id, amount_minor, reason, provider_key)

@@ -25,15 +25,35 @@
 //
 // # Money and goods
 //
-// Nothing outside of the database is asked in a transaction. Place notes a payment that is
-// intended, in table payments, with the key that every request to the provider will carry;
-// whoever charges it does so afterwards.
+// Nothing outside of the database is asked in a transaction. Place and RequestPayment note a
+// payment that is intended, in table payments, with the key that every request to the provider
+// will carry; a worker charges it afterwards (AddWorkers). It may be killed at any moment: the next
+// one asks with the same key, and RecordCharge writes the answer down once.
+//
+// # Checkout
+//
+// Goods can be kept while their buyer pays:
+//
+//	reservation, err := order.Reserve(ctx, d, order.ReserveRequest{UserID: user, Key: "cart-7", Items: items})
+//	…
+//	payment, err := order.RequestPayment(ctx, d, order.PaymentRequest{
+//		ReservationID: reservation.ID, Method: db.PaymentMethodCard, Key: "cart-7",
+//	})
+//	… // until FindPayment says that it is completed
+//	confirmed, err := order.Confirm(ctx, d, order.ConfirmRequest{
+//		ReservationID: reservation.ID, PaymentID: payment.ID, Address: address,
+//	})
+//
+// Each step can be called again, and has its reverse: Release, RequestRefund and Cancel. At any
+// moment what was charged is for an order, or for goods that are kept, or goes back: a
+// reservation that is released, or not confirmed in time, takes its payment along, and so does an
+// order that is cancelled; money that is charged after that goes back when the charge is recorded.
 //
 // # Locks
 //
 // Rows are locked FOR NO KEY UPDATE where they change, and those of one table in the order of
-// their keys. Across tables the order is users, accounts, products, orders, payments, and then
-// counters and the activity log. The functions say which of them they lock. Calls that are put
-// together in one transaction lock in the order of the calls: they may deadlock with one
-// another, and are then repeated as txn.Options says.
+// their keys. Across tables the order is users, accounts, products, reservations, orders, payments,
+// refunds, and then counters and the activity log. The functions say which of them they lock. Calls
+// that are put together in one transaction lock in the order of the calls: they may deadlock with
+// one another, and are then repeated as txn.Options says.
 package order

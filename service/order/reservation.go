@@ -58,9 +58,9 @@ type ReservedItem struct {
 // ReleaseExpired.
 //
 // It locks the products FOR NO KEY UPDATE, in the order of their ids, and READ COMMITTED is
-// enough. It takes two round trips. It is refused with ErrInvalid, ErrQuantity, ErrUnknownUser, ErrInactiveUser,
-// ErrUnknownProduct, ErrInactiveProduct, ErrInsufficientStock, ErrTotalOverflow, ErrKeyReused or
-// ErrLocked.
+// enough; only a key that is taken at the same time makes it run again. It takes two round trips.
+// It is refused with ErrInvalid, ErrQuantity, ErrUnknownUser, ErrInactiveUser, ErrUnknownProduct,
+// ErrInactiveProduct, ErrInsufficientStock, ErrTotalOverflow, ErrKeyReused or ErrLocked.
 func Reserve(ctx context.Context, t txn.Transactor, r ReserveRequest) (Reservation, error) {
 	wanted, err := r.check()
 	if err != nil {
@@ -188,6 +188,7 @@ func Release(ctx context.Context, t txn.Transactor, reservation int64) (Reservat
 		q.Queued().LockProductsOfReservations(ids)
 		releasing := q.Queued().ReleaseReservation(reservation)
 		listing := q.Queued().ListReservationItems(reservation)
+		q.Queued().LockPaymentsOfReservations(ids)
 		givingUp := q.Queued().GiveUpPayments(ids)
 		row, err := q.GetReservation(ctx, reservation)
 		if errors.Is(err, txn.ErrNotFound) {
@@ -248,6 +249,7 @@ func ReleaseExpired(ctx context.Context, t txn.Transactor, limit int) (released 
 		// What the list says may be over by now; under the locks it is asked again.
 		q.Queued().LockProductsOfReservations(overdue)
 		expiring := q.Queued().ExpireReservations(db.ExpireReservationsParams{Ids: overdue, MaxRows: int64(limit)})
+		q.Queued().LockPaymentsOfReservations(overdue)
 		refunds, err := q.GiveUpPayments(ctx, overdue)
 		if err != nil {
 			return 0, fmt.Errorf("release expired: %w", refused(err))

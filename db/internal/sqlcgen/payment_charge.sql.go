@@ -312,16 +312,13 @@ func (q *Queries) GetPayment(ctx context.Context, id int64) (Payment, error) {
 }
 
 const giveUpPayments = `-- name: GiveUpPayments :many
-WITH locked AS (
-    SELECT p.id, p.status, p.asked_at FROM payments p JOIN inventory_reservations r ON r.id = p.reservation_id
-    WHERE p.reservation_id = ANY ($1::bigint[]) AND r.status IN ('released', 'expired')
-        AND p.status IN ('pending', 'completed')
-    ORDER BY p.id
-    FOR NO KEY UPDATE OF p
-), ended AS (
+WITH ended AS (
     UPDATE payments p
-    SET status = CASE locked.status WHEN 'pending' THEN 'cancelled'::payment_status ELSE 'refunding' END
-    FROM locked WHERE p.id = locked.id AND (locked.status = 'completed' OR locked.asked_at IS NULL)
+    SET status = CASE p.status WHEN 'pending' THEN 'cancelled'::payment_status ELSE 'refunding' END
+    FROM inventory_reservations r
+    WHERE p.reservation_id = ANY ($1::bigint[])
+        AND (p.status = 'completed' OR p.status = 'pending' AND p.asked_at IS NULL)
+        AND r.id = p.reservation_id AND r.status IN ('released', 'expired')
     RETURNING p.id, p.order_id, p.user_id, p.amount_minor, p.method, p.status, p.provider_key, p.created_at, p.reservation_id, p.asked_at, p.charge_reference, p.decline_code
 )
 INSERT INTO refunds (payment_id, amount_minor, reason, provider_key)
@@ -333,7 +330,9 @@ RETURNING id, payment_id, amount_minor, status, reason, provider_key, asked_at, 
 // GiveUpPayments ends the payments of reservations that were released or have expired: those
 // that the provider was not asked for are cancelled, and what was charged is to go back. It
 // returns the refunds. A payment without an answer yet stays pending: what becomes of it is
-// decided when the answer is recorded. The caller holds the locks of the reservations.
+// decided when the answer is recorded. The caller holds the locks of the payments
+// (LockPaymentsOfReservations).
+// @allow lock-order the caller holds the locks of the payments, and took them in the order of their ids
 func (q *Queries) GiveUpPayments(ctx context.Context, reservationIds []int64) ([]Refund, error) {
 	rows, err := q.db.Query(ctx, giveUpPayments, reservationIds)
 	if err != nil {
@@ -451,6 +450,34 @@ func (q *Queries) LockPaymentOfOrder(ctx context.Context, orderID int64) (Paymen
 		err = fmt.Errorf("query LockPaymentOfOrder: %w", err)
 	}
 	return i, err
+}
+
+const lockPaymentsOfReservations = `-- name: LockPaymentsOfReservations :many
+SELECT id FROM payments
+WHERE reservation_id = ANY ($1::bigint[]) AND status IN ('pending', 'completed')
+ORDER BY id FOR NO KEY UPDATE
+`
+
+// LockPaymentsOfReservations locks the payments of some reservations that can still be given up,
+// before GiveUpPayments. The caller holds the locks of the reservations.
+func (q *Queries) LockPaymentsOfReservations(ctx context.Context, reservationIds []int64) ([]int64, error) {
+	rows, err := q.db.Query(ctx, lockPaymentsOfReservations, reservationIds)
+	if err != nil {
+		return nil, fmt.Errorf("query LockPaymentsOfReservations: %w", err)
+	}
+	defer rows.Close()
+	items := []int64{}
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, fmt.Errorf("query LockPaymentsOfReservations: %w", err)
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("query LockPaymentsOfReservations: %w", err)
+	}
+	return items, nil
 }
 
 const nextPayment = `-- name: NextPayment :one
