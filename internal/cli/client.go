@@ -22,12 +22,13 @@ const (
 func (p *part) serve(ctx context.Context, c call) {
 	start := time.Now()
 	o := outcome{keys: c.keys()}
-	for {
+	again := true
+	for again {
 		ctx := asking(ctx)
 		said, err := c.ask(ctx, p.d)
 		o.fate, o.reason = p.judge(said, err)
 		p.tally.noteAttempt(ctx, err)
-		again := false
+		again = false
 		switch {
 		case o.fate == unknown:
 			again = true
@@ -38,15 +39,18 @@ func (p *part) serve(ctx context.Context, c call) {
 		case o.fate == failed && lacksServer(err) && p.tally.toll.outages.felt(askedAt(ctx)):
 			again = true
 			o.absent++
+		case o.unsure > 0 && (o.fate == failed || errors.Is(err, txn.ErrLockNotAvailable)):
+			// This call did not do it. An earlier one may have, or be the one that is at it.
+			again = true
 		case o.fate == unexplained && ctx.Err() == nil:
 			p.tally.noteUnexplained(err)
 		}
-		if !again || time.Since(start) > clientPatience || !pause(ctx) {
+		if again && (time.Since(start) > clientPatience || !pause(ctx)) {
 			break
 		}
 	}
-	if o.fate == failed && o.unsure > 0 {
-		o.fate = unknown // the last call did not do it; an earlier one may have
+	if again && o.unsure > 0 {
+		o.fate = unknown
 	}
 	p.tally.note(o, time.Since(start))
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -53,7 +54,8 @@ func TestClient(t *testing.T) {
 		{"unknown, cannot be done", true, []error{unsure, account.ErrInsufficientFunds}, 0, outcome{fate: refused, reason: "insufficient funds", unsure: 1}},
 		{"no server", true, []error{server("57P01"), server("57P03"), unsure, errWasDone}, 0, outcome{fate: repeated, unsure: 1, absent: 2}},
 		{"a deadlock with an outage", true, []error{server("40P01"), nil}, 1, outcome{fate: failed, reason: "40P01"}},
-		{"unknown, then a deadlock", true, []error{unsure, server("40P01")}, 0, outcome{fate: unknown, reason: "40P01", unsure: 1}},
+		{"unknown, then in use", true, []error{unsure, fmt.Errorf("busy: %w", txn.ErrLockNotAvailable), errWasDone}, 0, outcome{fate: repeated, unsure: 1}},
+		{"unknown, then a deadlock", true, []error{unsure, server("40P01"), errWasDone}, 0, outcome{fate: repeated, unsure: 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

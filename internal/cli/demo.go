@@ -164,7 +164,7 @@ func (d *demo) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	return nil
 }
 
-func (d *demo) print(w io.Writer, r *report) error {
+func (d *demo) print(w io.Writer, r *summary) error {
 	if d.json {
 		return printJSON(w, r)
 	}

@@ -155,14 +155,16 @@ func TestDemoWithoutFaults(t *testing.T) {
 	require.NotContains(t, stderr, "killed")
 	for _, s := range r.Scenes {
 		require.Positive(t, s.Committed, s.Scene)
-		require.Positive(t, total(s.Refused), s.Scene)
+		if s.Scene != "reports" { // which nobody refuses
+			require.Positive(t, total(s.Refused), s.Scene)
+		}
 	}
 }
 
 // Each scene stands all faults, in a process that prints nothing but its result.
 func TestScenesWithFaults(t *testing.T) {
 	t.Parallel()
-	for _, scene := range []string{"seats", "shop", "blog"} {
+	for _, scene := range []string{"seats", "shop", "blog", "reports"} {
 		t.Run(scene, func(t *testing.T) {
 			t.Parallel()
 			code, stdout, stderr := interlock(t, nil, "demo", "--json", "--scene", scene, "--requests", "300", "--workers", "16",

@@ -58,7 +58,7 @@ func newLoad(d *demo, s *stage, cast []casting) *load {
 	for _, c := range cast {
 		p := &part{casting: c, scene: c.make(d), tally: newTally(t)}
 		p.d = txn.New(s.app, txn.Config{
-			Options:   txn.Options{OnRetry: p.tally.noteRetry},
+			Options:   txn.Options{OnRetry: p.tally.noteRetry, MaxAttempts: c.attempts},
 			Observers: []txn.Observer{p.tally},
 		})
 		l.parts = append(l.parts, p)

@@ -14,8 +14,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A report is what the calls reported beside what the database holds.
-type report struct {
+// A summary is what the calls reported beside what the database holds.
+type summary struct {
 	Postgres string  `json:"postgres"` // version
 	Workers  int     `json:"workers"`
 	Seed     uint64  `json:"seed"`
@@ -99,7 +99,7 @@ type sum struct {
 }
 
 // report reads the books, when all calls have returned.
-func (l *load) report(ctx context.Context) (*report, error) {
+func (l *load) report(ctx context.Context) (*summary, error) {
 	if err := l.stage.settle(ctx); err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (l *load) report(ctx context.Context) (*report, error) {
 		return nil, fmt.Errorf("demo: read the books: %w", err)
 	}
 	all, stored := newTally(l.toll), map[string]int{}
-	r := &report{
+	r := &summary{
 		Postgres: l.stage.version(), Workers: l.demo.workers, Seed: l.demo.seed, Seconds: l.took.Seconds(),
 		Killed: ended{l.killed(), l.toll.killed.Load(), l.toll.commitKilled.Load()},
 		Cut:    ended{l.cut(), l.toll.cut.Load(), l.toll.commitCut.Load()},
@@ -157,7 +157,7 @@ func (t *tally) figures(stored map[string]int) figures {
 		Calls:       len(t.outcomes),
 		Replayed:    t.count(func(o outcome) bool { return o.fate == repeated }),
 		Retries:     t.retries,
-		CommitsLost: t.found(),
+		CommitsLost: t.lost(),
 		Looks:       t.looks,
 		LatencyMS:   latencyOf(t.latencies),
 	}
@@ -205,7 +205,7 @@ func requestSums(t *tally, stored map[string]int) []sum {
 		if there > 1 {
 			twice = append(twice, key)
 		}
-		switch h.fate() {
+		switch fate := h.fate(); fate {
 		case committed:
 			if there != 1 {
 				missing = append(missing, key)
@@ -216,7 +216,7 @@ func requestSums(t *tally, stored map[string]int) []sum {
 		case unknown: // may be there or not
 		default:
 			if there != 0 {
-				denied = append(denied, key)
+				denied = append(denied, key+": "+h.reasons[fate])
 			}
 		}
 	}
@@ -256,16 +256,12 @@ func requestSums(t *tally, stored map[string]int) []sum {
 // it what could be asked; then the client hears of it when it asks again.
 func foundOutSum(t *tally) sum {
 	found := t.found()
-	unsure, unexcused := 0, 0
-	for _, o := range t.outcomes {
-		unsure += o.unsure
-		unexcused += o.unexcused
-	}
+	unsure, unexcused := t.unsure()
 	left := t.count(func(o outcome) bool { return o.fate == unknown })
 	silent := max(0, found.Unknown-unsure) // which no client was told of
 	s := sum{
 		Name: "every COMMIT without answer found out", Right: left == 0 && unexcused == 0 && silent == 0,
-		Found: fmt.Sprintf("%d of %d stayed unknown", max(left, unexcused+silent), found.total()),
+		Found: fmt.Sprintf("%d of %d stayed unknown", max(left, unexcused+silent), t.lost().total()),
 	}
 	if unsure > 0 {
 		s.Found += fmt.Sprintf("; %d left nobody or nothing to ask, and the client heard when it asked again", unsure-unexcused)
@@ -306,7 +302,7 @@ func (k keys) String() string {
 }
 
 // print prints the report as tables.
-func (r *report) print(out io.Writer) error {
+func (r *summary) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/interlock-go/interlock/db"
 	"github.com/interlock-go/interlock/service/account"
 )
 
@@ -113,7 +114,7 @@ func TestFigures(t *testing.T) {
 	require.Equal(t, figures{
 		Asked: 8, Committed: 4, Refused: counts{"rule": 1}, GivenUp: counts{"57P01": 1},
 		Unknown: counts{"committed": 1, "not committed": 1}, Calls: 8, Replayed: 2,
-		AskedAgain: again{Unknown: 3, Done: 1, NoServer: 3}, Retries: counts{},
+		AskedAgain: again{Unknown: 3, Done: 1, NoServer: 3}, Retries: counts{}, CommitsLost: resolved{Unknown: 3},
 	}, f)
 }
 
@@ -180,7 +181,7 @@ func TestReportForPeople(t *testing.T) {
 		CommitsLost: resolved{Committed: 41, NotCommitted: 21, Unknown: 1},
 		AskedAgain:  again{Unknown: 7, Done: 4, NoServer: 20},
 	}
-	r := &report{
+	r := &summary{
 		Seconds: 2, figures: f, Scenes: []sceneRows{{"seats", f}},
 		Stopped: stopped{Times: 3, Seconds: 4.25, Transactions: 70},
 		Sums: []sum{
@@ -219,4 +220,19 @@ func TestPercentile(t *testing.T) {
 	require.Zero(t, percentile(nil, 0.5))
 	require.Equal(t, time.Duration(7), percentile([]time.Duration{7}, 0.5))
 	require.Equal(t, latency{P50: 2, P95: 3, P99: 3, Max: 3}, latencyOf([]time.Duration{3e6, 1e6, 2e6}))
+}
+
+// Only reports of one moment have to be consistent.
+func TestConsistency(t *testing.T) {
+	t.Parallel()
+	s := consistency(map[db.ReportWay][2]int{
+		db.ReportWayReadCommitted: {10, 3}, db.ReportWayRowLocks: {5, 0}, db.ReportWayRepeatableRead: {7, 0}, db.ReportWaySharedSnapshot: {8, 0},
+	})
+	require.True(t, s.Right)
+	require.Equal(t, "not: repeatable read 0 of 7, shared snapshot 0 of 8; of several moments, and no fault: read committed 3 of 10, row locks 0 of 5", s.Found)
+	for _, way := range []db.ReportWay{
+		db.ReportWayRepeatableRead, db.ReportWaySerializable, db.ReportWayDeferrable, db.ReportWaySharedSnapshot, db.ReportWayTableLocks,
+	} {
+		require.False(t, consistency(map[db.ReportWay][2]int{way: {7, 1}}).Right, way)
+	}
 }

@@ -94,14 +94,18 @@ type casting struct {
 	about  string
 	weight int // how many of its requests go with those of the others
 	make   func(*demo) scene
+
+	attempts int // at a transaction; 0 is the library's default
 }
 
 // scenes are those that there are, in the order of the table.
 var scenes = []casting{
-	{"accounts", "money moves between accounts, often two ways at once", 10, func(d *demo) scene { return &accounts{size: d.accounts} }},
-	{"seats", "more users want seats than there are, all at once", 3, func(*demo) scene { return &seats{size: 60} }},
-	{"shop", "users order the same products, whose prices change", 5, func(*demo) scene { return &shop{size: 60} }},
-	{"blog", "users write, publish and edit, several the same post, and follow one another", 4, func(*demo) scene { return &posts{size: 60} }},
+	{name: "accounts", about: "money moves between accounts, often two ways at once", weight: 10, make: func(d *demo) scene { return &accounts{size: d.accounts} }},
+	{name: "seats", about: "more users want seats than there are, all at once", weight: 3, make: func(*demo) scene { return &seats{size: 60} }},
+	{name: "shop", about: "users order the same products, whose prices change", weight: 5, make: func(*demo) scene { return &shop{size: 60} }},
+	{name: "blog", about: "users write, publish and edit, several the same post, and follow one another", weight: 4, make: func(*demo) scene { return &posts{size: 60} }},
+	{name: "reports", about: "the same report in each way that there is, while money comes in", weight: 3, make: func(*demo) scene { return &reports{size: 40} },
+		attempts: 10}, // serializable reports are taken for conflicts that are none,
 }
 
 // describe lists the scenes.

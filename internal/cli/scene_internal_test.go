@@ -22,6 +22,7 @@ var opened = map[string]func() scene{
 	"accounts": func() scene { return &accounts{ids: []int64{3, 4, 5, 6, 7}} },
 	"seats":    func() scene { return &seats{users: []int64{1, 2, 3, 4, 5, 6, 7, 8}} },
 	"shop":     func() scene { return &shop{users: make([]account.SignedUp, 8), products: []int64{1, 2, 3, 4, 5, 6}} },
+	"reports":  func() scene { return &reports{ids: []int64{1, 2, 3}} },
 	"blog":     func() scene { return &posts{authors: []int64{1, 2, 3, 4, 5, 6, 7, 8}} },
 }
 

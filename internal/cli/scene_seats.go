@@ -131,7 +131,7 @@ func (c oneSeat) ask(ctx context.Context, d *txn.DB) (answer, error) {
 		return did, err
 	}
 	ticket, err := booking.Book(ctx, d, booking.BookRequest{Event: event, User: c.user, Seat: "A1", NoWait: c.noWait})
-	return replayed(ticket.Replayed), err
+	return found(ticket), err
 }
 
 // anySeat is a call for a seat whichever, and for what is done with it afterwards.
@@ -178,7 +178,16 @@ func (c anySeat) ask(ctx context.Context, d *txn.DB) (answer, error) {
 	case cancelKey:
 		ticket, err = booking.Cancel(ctx, d, change)
 	}
-	return replayed(ticket.Replayed), err
+	return found(ticket), err
+}
+
+// found is the answer of a ticket. One that was there already may be this call's own: it looks
+// again when it has not heard.
+func found(t booking.Ticket) answer {
+	if t.Replayed {
+		return isDone
+	}
+	return did
 }
 
 // A sweep is a call that frees the seats of holds that have ended.

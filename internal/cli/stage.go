@@ -33,17 +33,23 @@ type stage struct {
 // stageDatabase is the database's name.
 const stageDatabase = "interlock"
 
+// deadlockTimeout is how long a deadlock lasts until the server looks for it. The default of a
+// second is for servers where deadlocks are rare.
+const deadlockTimeout = 20 * time.Millisecond
+
+// spareConnections are those that the application may use besides one for each worker: what
+// several connections read from one snapshot needs some beside the one that holds it.
+const spareConnections = 4
+
 // openStage starts the server, with as many connections for the application as there are
 // workers, and migrates.
 func openStage(ctx context.Context, postgres string, workers int) (*stage, error) {
 	server, err := pgserver.Start(ctx, pgserver.Config{
 		Version: postgres,
 		Settings: map[string]string{
-			// Besides the workers' there are the superuser's, and some that are just ending.
-			"max_connections": strconv.Itoa(workers + 30),
-			// How long a deadlock lasts until the server looks for it. The default of a second
-			// is for servers where deadlocks are rare.
-			"deadlock_timeout": "20ms",
+			// Besides the application's there are the superuser's, and some that are just ending.
+			"max_connections":  strconv.Itoa(workers + spareConnections + 30),
+			"deadlock_timeout": deadlockTimeout.String(),
 		},
 	})
 	if err != nil {
@@ -67,7 +73,7 @@ func (s *stage) prepare(ctx context.Context, workers int) (err error) {
 	if err != nil {
 		return err
 	}
-	cfg.MaxConns = int32(workers)
+	cfg.MaxConns = int32(workers + spareConnections)
 	txn.ConfigurePool(cfg)
 	if s.app, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		return err

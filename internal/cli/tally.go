@@ -172,6 +172,23 @@ func (t *tally) found() resolved {
 	return resolved{int(t.foundCommitted.Load()), int(t.foundNot.Load()), int(t.foundUnknown.Load())}
 }
 
+// unsure is how often clients heard that an outcome is unknown, and how often without an excuse.
+func (t *tally) unsure() (all, unexcused int) {
+	for _, o := range t.outcomes {
+		all += o.unsure
+		unexcused += o.unexcused
+	}
+	return all, unexcused
+}
+
+// lost are all COMMITs without answer. Of those that left nothing to ask for, clients alone heard.
+func (t *tally) lost() resolved {
+	r := t.found()
+	all, _ := t.unsure()
+	r.Unknown = max(r.Unknown, all)
+	return r
+}
+
 // add adds another tally, when all calls have returned.
 func (t *tally) add(other *tally) {
 	t.outcomes = append(t.outcomes, other.outcomes...)
