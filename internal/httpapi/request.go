@@ -141,7 +141,7 @@ func decode(r *http.Request, v any, required ...string) error {
 		return malformedJSON(err)
 	}
 	var given map[string]json.RawMessage
-	if err := json.Unmarshal(body, &given); err != nil {
+	if err := json.Unmarshal(body, &given); err != nil { // also if something follows
 		return malformedJSON(err)
 	}
 	for _, name := range required {
@@ -172,17 +172,11 @@ func malformedJSON(err error) *problem {
 }
 
 // unambiguous refuses what the decoder would take and other readers take otherwise: a name that
-// an object has twice, names in capital letters, and what follows the first value.
+// an object has twice, and names in capital letters.
 func unambiguous(body []byte) error {
 	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	if err := walk(d, maxDepth); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return refuse(malformed, "Something follows the JSON object.")
-	}
-	return nil
+	d.UseNumber() // of any size: its field says what fits
+	return walk(d, maxDepth)
 }
 
 // fieldName is what all fields are called like.
