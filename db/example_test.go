@@ -184,4 +184,6 @@ func ExampleQueryInfo() {
 	// LockAccountForUpdate   one  FOR UPDATE        by ""
 	// LockAccounts           many FOR NO KEY UPDATE by "id"
 	// LockAccountsForShare   many FOR SHARE         by "id"
+	// LockReportTables       exec SHARE             by ""
+	// SumBalancesForShare    one  FOR SHARE         by "id"
 }

@@ -66,6 +66,18 @@ SELECT FROM posts WHERE id = $1 AND author_id = $2 AND TRUE
 `,
 		Args: []int{2, 3},
 	}
+	guardNoteWelcomeBonus = &sqlcbind.Guard{
+		SQL: `-- name: NoteWelcomeBonus :one
+WITH interlock_changed AS (
+INSERT INTO welcome_bonuses (user_id, transfer_id)
+SELECT a.user_id, t.id FROM accounts a JOIN transfers t ON t.to_account = a.id
+WHERE a.id = $1 AND t.kind = 'welcome_bonus'
+RETURNING user_id, transfer_id, created_at)
+SELECT interlock_changed.* FROM (VALUES (1)) AS interlock_one LEFT JOIN interlock_changed ON true
+WHERE CASE (SELECT pg_catalog.count(*) FROM interlock_changed) WHEN 1 THEN 0
+WHEN 0 THEN (-1)::information_schema.cardinal_number ELSE pg_catalog.length('no'::information_schema.yes_or_no) END = 0
+`,
+	}
 	guardPublishPost = &sqlcbind.Guard{
 		SQL: `-- name: PublishPost :one
 WITH interlock_changed AS (

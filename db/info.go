@@ -794,6 +794,16 @@ var QueryInfo = []txn.QueryInfo{
 		Calls: []string{"nextval"},
 	},
 	{
+		Name: "NoteWelcomeBonus", Command: "one", Kind: txn.WriteQuery,
+		Reads:      []string{"accounts", "transfers"},
+		Writes:     []string{"welcome_bonuses"},
+		AffectsOne: true,
+		Implied: []txn.QueryLock{
+			{Table: "transfers", Strength: "FOR KEY SHARE"},
+			{Table: "users", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
 		Name: "NotifyFollowers", Command: "execrows", Kind: txn.WriteQuery,
 		Reads:  []string{"follows", "posts", "users"},
 		Writes: []string{"notifications"},

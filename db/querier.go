@@ -535,6 +535,14 @@ type WriteQuerier interface {
 	// Calls nextval().
 	NextReservation(ctx context.Context, lifetimeMs int64) (NextReservationRow, error)
 
+	// NoteWelcomeBonus is CreateWelcomeBonus for an account whose only bonus was transferred in
+	// this transaction, and whose transfer's id nobody had to wait for. That there is no such
+	// transfer is an error.
+	//
+	// Writes welcome_bonuses. Reads accounts, transfers.
+	// Fails with a *txn.AffectedError unless it changes one row.
+	NoteWelcomeBonus(ctx context.Context, accountID int64) (WelcomeBonuse, error)
+
 	// NotifyFollowers tells everybody who follows the author of a post of it, however many they
 	// are. A second time it fails with notifications_post_id_user_id_key.
 	//

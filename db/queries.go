@@ -1041,6 +1041,16 @@ func (q *Queries) NextReservation(ctx context.Context, lifetimeMs int64) (NextRe
 	return q.q.NextReservation(ctx, lifetimeMs)
 }
 
+// NoteWelcomeBonus is CreateWelcomeBonus for an account whose only bonus was transferred in
+// this transaction, and whose transfer's id nobody had to wait for. That there is no such
+// transfer is an error.
+//
+// Writes welcome_bonuses. Reads accounts, transfers.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *Queries) NoteWelcomeBonus(ctx context.Context, accountID int64) (WelcomeBonuse, error) {
+	return sqlcgen.New(sqlcbind.Checked(sqlcbind.Tx(q.tx), guardNoteWelcomeBonus)).NoteWelcomeBonus(ctx, accountID)
+}
+
 // NotifyFollowers tells everybody who follows the author of a post of it, however many they
 // are. A second time it fails with notifications_post_id_user_id_key.
 //

@@ -1303,6 +1303,18 @@ func (q *QueuedQueries) NextReservation(lifetimeMs int64) *txn.Pending[NextReser
 	})
 }
 
+// NoteWelcomeBonus is CreateWelcomeBonus for an account whose only bonus was transferred in
+// this transaction, and whose transfer's id nobody had to wait for. That there is no such
+// transfer is an error.
+//
+// Writes welcome_bonuses. Reads accounts, transfers.
+// Fails with a *txn.AffectedError unless it changes one row.
+func (q *QueuedQueries) NoteWelcomeBonus(accountID int64) *txn.Pending[WelcomeBonuse] {
+	return sqlcbind.QueueGuarded(q.r, guardNoteWelcomeBonus, func(d sqlcbind.DBTX) (WelcomeBonuse, error) {
+		return sqlcgen.New(d).NoteWelcomeBonus(context.Background(), accountID)
+	})
+}
+
 // NotifyFollowers tells everybody who follows the author of a post of it, however many they
 // are. A second time it fails with notifications_post_id_user_id_key.
 //

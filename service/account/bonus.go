@@ -56,11 +56,14 @@ func GrantWelcomeBonus(ctx context.Context, t txn.Transactor, account int64) (Re
 
 // payBonus pays the bonus to a user who, as the caller knows, has not had it.
 func payBonus(ctx context.Context, tx *txn.Tx, user, account int64) (Receipt, error) {
-	m := movement{kind: db.TransferKindWelcomeBonus, system: codeBonus, to: account, amount: WelcomeBonus}
-	receipt, err := m.make(ctx, tx, "")
+	receipt, err := welcomeBonus(account).make(ctx, tx, "")
 	if err != nil {
 		return Receipt{}, fmt.Errorf("welcome bonus: %w", err)
 	}
 	db.New(tx).Queued().CreateWelcomeBonus(db.CreateWelcomeBonusParams{UserID: user, TransferID: receipt.TransferID})
 	return receipt, nil
+}
+
+func welcomeBonus(account int64) movement {
+	return movement{kind: db.TransferKindWelcomeBonus, system: codeBonus, to: account, amount: WelcomeBonus}
 }

@@ -68,7 +68,7 @@ func TestRoundTrips(t *testing.T) {
 				return transfer(ctx, tx, key+" and again")
 			})
 		}},
-		{"sign up", 5, func(ctx context.Context, key string) error {
+		{"sign up", 3, func(ctx context.Context, key string) error {
 			_, err := account.SignUp(ctx, d, account.SignUpRequest{Email: key[len(key)-1:] + "@example.com", Name: key})
 			return err
 		}},

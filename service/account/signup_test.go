@@ -3,6 +3,7 @@ package account_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -89,6 +90,24 @@ func TestSignUpIsAtomic(t *testing.T) {
 				+ (select count(*) from ledger_entries) + (select count(*) from welcome_bonuses) + (select count(*) from activity_log)
 				+ (select count(*) from river.river_job)`),
 			"after a failure in %s", table)
+	}
+}
+
+// The bonus is paid in the round trip of COMMIT, which does not happen if no money moved: it was
+// passed by, by a trigger or a policy of row security.
+func TestSignUpPaysTheBonus(t *testing.T) {
+	b := setup(t, txn.Config{})
+	for table, query := range map[string]string{"transfers": "NoteWelcomeBonus", "accounts": "RecordTransfer"} {
+		event := map[string]string{"transfers": "insert", "accounts": "update"}[table]
+		exec(t, b.admin, fmt.Sprintf(`
+			create or replace function pass_by() returns trigger language plpgsql as $$ begin return null; end $$;
+			create trigger pass_by before %s on %s for each row execute function pass_by()`, event, table))
+		_, err := account.SignUp(t.Context(), b.db, account.SignUpRequest{Email: "ada@example.com", Name: "Ada"})
+		passed, ok := errors.AsType[*txn.AffectedError](err)
+		require.True(t, ok, "%s: %v", table, err)
+		require.Equal(t, query, passed.Query)
+		exec(t, b.admin, "drop trigger pass_by on "+table)
+		require.Zero(t, fromTable[int](t, b, "select (select count(*) from users) + (select count(*) from river.river_job)"))
 	}
 }
 

@@ -56,3 +56,25 @@ func (q *Queries) FindWelcomeBonus(ctx context.Context, userID int64) (Transfer,
 	}
 	return i, err
 }
+
+const noteWelcomeBonus = `-- name: NoteWelcomeBonus :one
+INSERT INTO welcome_bonuses (user_id, transfer_id)
+SELECT a.user_id, t.id FROM accounts a JOIN transfers t ON t.to_account = a.id
+WHERE a.id = $1 AND t.kind = 'welcome_bonus'
+RETURNING user_id, transfer_id, created_at
+`
+
+// NoteWelcomeBonus is CreateWelcomeBonus for an account whose only bonus was transferred in
+// this transaction, and whose transfer's id nobody had to wait for. That there is no such
+// transfer is an error.
+//
+// @affects one
+func (q *Queries) NoteWelcomeBonus(ctx context.Context, accountID int64) (WelcomeBonuse, error) {
+	row := q.db.QueryRow(ctx, noteWelcomeBonus, accountID)
+	var i WelcomeBonuse
+	err := row.Scan(&i.UserID, &i.TransferID, &i.CreatedAt)
+	if err != nil {
+		err = fmt.Errorf("query NoteWelcomeBonus: %w", err)
+	}
+	return i, err
+}
