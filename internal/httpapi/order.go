@@ -30,10 +30,12 @@ var (
 		title: "There is no such order"}
 	orderNotChangeable = &problemType{name: "order-not-changeable", status: http.StatusConflict,
 		title: "The order has gone too far to be changed"}
+	orderState = &problemType{name: "order-state", status: http.StatusConflict,
+		title: "The order is in a state in which this is not possible"}
 
 	orderProblems = []*problemType{
 		unknownUser, userInactive, unknownProduct, productInactive, impossibleQuantity, insufficientStock, totalOverflow,
-		unknownOrder, orderNotChangeable,
+		unknownOrder, orderNotChangeable, orderState,
 	}
 )
 
@@ -63,6 +65,9 @@ func orderProblem(err error) *problem {
 	if e, ok := errors.AsType[*order.NotChangeableError](err); ok {
 		return because(orderNotChangeable, err, extension{"order": e.OrderID, "order_status": e.Status})
 	}
+	if e, ok := errors.AsType[*order.StatusError](err); ok {
+		return because(orderState, err, extension{"order": e.OrderID, "order_status": e.From})
+	}
 	if e, ok := errors.AsType[*order.InvalidError](err); ok {
 		return invalidOf(e.Field, err)
 	}
@@ -77,6 +82,7 @@ var orderRefusals = []refusal{
 func (a *API) orders() {
 	a.handle("POST /orders", a.placeOrder)
 	a.handle("PATCH /orders/{order}", a.updateOrder)
+	a.handle("DELETE /orders/{order}", a.cancelOrder)
 }
 
 // loyalty is the discount of this shop: each tenth order of a user is 5 % cheaper.
@@ -142,4 +148,22 @@ func (a *API) updateOrder(r *http.Request) (answer, error) {
 		Status  string `json:"status"`
 		Version int64  `json:"version"`
 	}{updated.ID, string(updated.Status), updated.Version}}, nil
+}
+
+// cancelOrder needs no key: an order ends once.
+func (a *API) cancelOrder(r *http.Request) (answer, error) {
+	id, err := pathID(r, "order")
+	if err != nil {
+		return answer{}, err
+	}
+	whenRepeated(r, "An order that has ended stays so.")
+	cancelled, err := order.Cancel(r.Context(), a.db, id)
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{status: http.StatusOK, body: struct {
+		Order    int64  `json:"order"`
+		Status   string `json:"status"`   // cancelled, or refunded if it was paid
+		Replayed bool   `json:"replayed"` // it had ended before
+	}{cancelled.OrderID, string(cancelled.Status), cancelled.Replayed}}, nil
 }

@@ -77,12 +77,32 @@ func TestOrders(t *testing.T) {
 		t.Run(name, func(t *testing.T) { s.requireRefused(t, c) })
 	}
 
-	_, err := s.admin.Exec(t.Context(), "update orders set status = 'paid'")
+	cart := s.post(t, "/orders", place(ada, item(mug, 8), ""), key)
+	require.Equal(t, http.StatusCreated, cart.status, cart.text)
+	cancel := func(path string) answer {
+		a, err := s.do(t.Context(), http.MethodDelete, path, "")
+		require.NoError(t, err)
+		return a
+	}
+	for _, replayed := range []bool{false, true} {
+		a := cancel(fmt.Sprintf("/orders/%d", cart.number("order")))
+		require.Equal(t, http.StatusOK, a.status, a.text)
+		require.Equal(t, "cancelled", a.body["status"])
+		require.Equal(t, replayed, a.body["replayed"])
+	}
+	cart = s.post(t, "/orders", place(ada, item(mug, 8), ""), "Idempotency-Key: cart-3")
+	require.Equal(t, http.StatusCreated, cart.status, "the goods are back: %s", cart.text)
+	requireProblem(t, "unknown-order", cancel("/orders/9999"))
+
+	_, err := s.admin.Exec(t.Context(), "update orders set status = 'paid' where id = $1", first.number("order"))
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, update(`{"note": "Ring once"}`).status)
-	_, err = s.admin.Exec(t.Context(), "update orders set status = 'shipped'")
+	_, err = s.admin.Exec(t.Context(), "update orders set status = 'shipped' where id = $1", first.number("order"))
 	require.NoError(t, err)
 	a = update(`{"note": "Do not ring"}`)
 	requireProblem(t, "order-not-changeable", a)
+	require.Equal(t, "shipped", a.body["order_status"])
+	a = cancel(path)
+	requireProblem(t, "order-state", a)
 	require.Equal(t, "shipped", a.body["order_status"])
 }
