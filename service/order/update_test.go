@@ -154,7 +154,7 @@ func TestLockTimeoutIsPerLock(t *testing.T) {
 		exec(t, holder, "select from orders where id = $1 for update", id)
 		holders = append(holders, holder)
 	}
-	const limit, each = 2 * time.Second, 1200 * time.Millisecond
+	const limit, each = 3 * time.Second, 1600 * time.Millisecond
 	began := time.Now()
 	done := async(func() error {
 		return txn.WithTx(t.Context(), s.db, txn.Options{Label: "test: both"}, func(ctx context.Context, tx *txn.Tx) error {
