@@ -778,6 +778,13 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "LockUserOfReservation", Command: "one", Kind: txn.LockQuery,
+		Reads: []string{"inventory_reservations"},
+		Locks: []txn.QueryLock{
+			{Table: "users", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
 		Name: "NextOrder", Command: "one", Kind: txn.WriteQuery,
 		Calls: []string{"nextval"},
 	},

@@ -917,6 +917,11 @@ type LockQuerier interface {
 	// Locks users FOR NO KEY UPDATE.
 	LockUser(ctx context.Context, id int64) (User, error)
 
+	// LockUserOfReservation is LockUser for the one who reserved.
+	//
+	// Locks users FOR NO KEY UPDATE. Reads inventory_reservations.
+	LockUserOfReservation(ctx context.Context, reservationID int64) (User, error)
+
 	// SumBalancesForShare is SumBalances of rows that stay as they are until the transaction ends.
 	// Accounts may still be opened.
 	//

@@ -1007,6 +1007,13 @@ func (q *Queries) LockUser(ctx context.Context, id int64) (User, error) {
 	return q.q.LockUser(ctx, id)
 }
 
+// LockUserOfReservation is LockUser for the one who reserved.
+//
+// Locks users FOR NO KEY UPDATE. Reads inventory_reservations.
+func (q *Queries) LockUserOfReservation(ctx context.Context, reservationID int64) (User, error) {
+	return q.q.LockUserOfReservation(ctx, reservationID)
+}
+
 // NextOrder returns the number of an order that is about to be made, and the time that it will
 // bear: so everything that refers to it can travel with COMMIT. A number that is not used is
 // missing, as those of transactions that failed are.

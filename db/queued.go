@@ -1261,6 +1261,15 @@ func (q *QueuedQueries) LockUser(id int64) *txn.Pending[User] {
 	})
 }
 
+// LockUserOfReservation is LockUser for the one who reserved.
+//
+// Locks users FOR NO KEY UPDATE. Reads inventory_reservations.
+func (q *QueuedQueries) LockUserOfReservation(reservationID int64) *txn.Pending[User] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (User, error) {
+		return sqlcgen.New(d).LockUserOfReservation(context.Background(), reservationID)
+	})
+}
+
 // NextOrder returns the number of an order that is about to be made, and the time that it will
 // bear: so everything that refers to it can travel with COMMIT. A number that is not used is
 // missing, as those of transactions that failed are.

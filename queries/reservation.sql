@@ -14,6 +14,11 @@ SELECT * FROM inventory_reservations WHERE idempotency_key = sqlc.arg(idempotenc
 SELECT r.*, (r.expires_at <= now())::boolean AS overdue
 FROM inventory_reservations r WHERE r.id = sqlc.arg(id) FOR NO KEY UPDATE OF r;
 
+-- name: LockUserOfReservation :one
+-- LockUserOfReservation is LockUser for the one who reserved.
+SELECT u.* FROM users u JOIN inventory_reservations r ON r.user_id = u.id
+WHERE r.id = sqlc.arg(reservation_id) FOR NO KEY UPDATE OF u;
+
 -- name: LockReservationOfPayment :one
 -- LockReservationOfPayment is LockReservation for the one that a payment is for.
 SELECT r.* FROM inventory_reservations r JOIN payments p ON p.reservation_id = r.id

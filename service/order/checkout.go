@@ -37,8 +37,8 @@ type Confirmed struct {
 // the goods have not gone back yet, they are still the user's, who has paid for them. Whoever
 // comes after ReleaseExpired is refused, and the money goes back.
 //
-// It locks the reservation and the payment FOR NO KEY UPDATE, in this order, and needs no more
-// than READ COMMITTED. It is refused with ErrInvalid, ErrUnknownReservation, ErrReservationEnded
+// It locks the user, the reservation and the payment FOR NO KEY UPDATE, in this order, and needs no
+// more than READ COMMITTED. It is refused with ErrInvalid, ErrUnknownReservation, ErrReservationEnded
 // (also if another order has come of it), ErrUnknownPayment, ErrPaymentStatus or ErrLocked.
 func Confirm(ctx context.Context, t txn.Transactor, r ConfirmRequest) (Confirmed, error) {
 	if !storable(r.Note) {
@@ -54,6 +54,7 @@ func Confirm(ctx context.Context, t txn.Transactor, r ConfirmRequest) (Confirmed
 	}
 	return txn.WithTxValue(ctx, t, txn.Options{Label: "order: confirm"}, func(ctx context.Context, tx *txn.Tx) (Confirmed, error) {
 		q := db.New(tx)
+		q.Queued().LockUserOfReservation(r.ReservationID) // a user's orders come one after another
 		reserving := q.Queued().LockReservation(r.ReservationID)
 		paying := q.Queued().LockPayment(r.PaymentID)
 		listing := q.Queued().ListReservationItems(r.ReservationID)

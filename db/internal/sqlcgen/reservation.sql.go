@@ -409,6 +409,28 @@ func (q *Queries) LockReservationOfPayment(ctx context.Context, paymentID int64)
 	return i, err
 }
 
+const lockUserOfReservation = `-- name: LockUserOfReservation :one
+SELECT u.id, u.email, u.name, u.active, u.created_at FROM users u JOIN inventory_reservations r ON r.user_id = u.id
+WHERE r.id = $1 FOR NO KEY UPDATE OF u
+`
+
+// LockUserOfReservation is LockUser for the one who reserved.
+func (q *Queries) LockUserOfReservation(ctx context.Context, reservationID int64) (User, error) {
+	row := q.db.QueryRow(ctx, lockUserOfReservation, reservationID)
+	var i User
+	err := row.Scan(
+		&i.ID,
+		&i.Email,
+		&i.Name,
+		&i.Active,
+		&i.CreatedAt,
+	)
+	if err != nil {
+		err = fmt.Errorf("query LockUserOfReservation: %w", err)
+	}
+	return i, err
+}
+
 const nextReservation = `-- name: NextReservation :one
 SELECT nextval(pg_get_serial_sequence('inventory_reservations', 'id'))::bigint AS id, now()::timestamptz AS created_at,
     (now() + $1::bigint * interval '1 millisecond')::timestamptz AS expires_at
