@@ -730,6 +730,12 @@ var QueryInfo = []txn.QueryInfo{
 		},
 	},
 	{
+		Name: "LockReport", Command: "one", Kind: txn.LockQuery,
+		Locks: []txn.QueryLock{
+			{Table: "reports", Strength: "FOR KEY SHARE"},
+		},
+	},
+	{
 		Name: "LockReportTables", Command: "exec", Kind: txn.LockQuery,
 		Locks: []txn.QueryLock{
 			{Table: "users", Strength: "SHARE"},

@@ -294,6 +294,7 @@ type (
 	CountUsersRow          = sqlcgen.CountUsersRow
 	FindReportParams       = sqlcgen.FindReportParams
 	ListActiveUsersParams  = sqlcgen.ListActiveUsersParams
+	LockReportParams       = sqlcgen.LockReportParams
 	StoreReportParams      = sqlcgen.StoreReportParams
 	SumBalancesForShareRow = sqlcgen.SumBalancesForShareRow
 	SumBalancesRow         = sqlcgen.SumBalancesRow

@@ -871,6 +871,13 @@ type LockQuerier interface {
 	// Locks products FOR NO KEY UPDATE, ordered by p.id. Reads reservation_items.
 	LockProductsOfReservations(ctx context.Context, reservationIds []int64) ([]int64, error)
 
+	// LockReport is FindReport of a report that somebody has just stored. The lock is for COMMIT, which
+	// waits for disks and standbys only in a transaction that has left something in the server's log:
+	// what it then waits for is all that was committed before.
+	//
+	// Locks reports FOR KEY SHARE.
+	LockReport(ctx context.Context, arg LockReportParams) (Report, error)
+
 	// LockReportTables waits until nobody is writing to the tables that a report reads, and keeps
 	// everybody from writing to them until the transaction ends. Reading goes on, and so do row
 	// locks, also FOR UPDATE. The tables are locked one after another, and no order of them is

@@ -54,6 +54,12 @@ SELECT * FROM users WHERE active AND id > sqlc.arg(after_id) ORDER BY id LIMIT s
 -- name: FindReport :one
 SELECT * FROM reports WHERE kind = sqlc.arg(kind) AND request_key = sqlc.arg(request_key);
 
+-- name: LockReport :one
+-- LockReport is FindReport of a report that somebody has just stored. The lock is for COMMIT, which
+-- waits for disks and standbys only in a transaction that has left something in the server's log:
+-- what it then waits for is all that was committed before.
+SELECT * FROM reports WHERE kind = sqlc.arg(kind) AND request_key = sqlc.arg(request_key) FOR KEY SHARE;
+
 -- name: StoreReport :one
 -- StoreReport stores a report. No row, and nothing was stored: there is one of this kind and
 -- key. Above READ COMMITTED one that is newer than the snapshot makes it fail with 40001.

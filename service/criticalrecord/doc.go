@@ -24,7 +24,7 @@
 // # What the copies are for
 //
 // The copies are in the same database as the records, and are lost with it: they are no backup.
-// They are the history, which nobody can change by statements, not even the tables' owner, and
+// They are the history, which no UPDATE, DELETE or TRUNCATE changes, not even the owner's, and
 // they prove what was written. The checksum of a version is computed before the data leaves the
 // program, checked by the server when it arrives, and again by Get and History when it has
 // come back. The seal of a version covers all versions before it. Verify computes all of them

@@ -3,8 +3,10 @@ package criticalrecord_test
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -173,12 +175,22 @@ func TestAcknowledgedRecordsSurviveACrash(t *testing.T) {
 // not want to.
 func TestWhoWaitsForStandbys(t *testing.T) {
 	a := onItsOwn(t, "nobody")
-	waits := func(n int) bool {
-		var waiting int
+	waiting := func() (n int) {
 		require.NoError(t, a.admin.QueryRow(t.Context(), `
 			select (select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'SyncRep')
-			from pg_sleep(0.005)`).Scan(&waiting))
-		return waiting == n
+			from pg_sleep(0.005)`).Scan(&n))
+		return n
+	}
+	allWait := func(calls ...<-chan error) {
+		for waiting() < len(calls) {
+			for _, done := range calls {
+				select {
+				case err := <-done:
+					t.Fatalf("it did not wait: %v", err)
+				default:
+				}
+			}
+		}
 	}
 	create := func(d criticalrecord.Durability) <-chan error {
 		return async(func() error {
@@ -189,22 +201,32 @@ func TestWhoWaitsForStandbys(t *testing.T) {
 		})
 	}
 	flushed, applied := create(criticalrecord.Flushed), create(criticalrecord.Applied)
-	for !waits(2) {
-		select {
-		case err := <-flushed:
-			t.Fatalf("not waited: %v", err)
-		case err := <-applied:
-			t.Fatalf("not waited: %v", err)
-		default:
-		}
-	}
+	allWait(flushed, applied)
 	require.NoError(t, <-create(criticalrecord.Local))
-	require.True(t, waits(2))
+	require.Equal(t, 2, waiting())
+
+	// Who gives up waiting is not told that the record is where it should be.
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	impatient := txn.New(a.db.Pool(), watched(txn.Config{ResolveTimeout: 100 * time.Millisecond}))
+	given := async(func() error {
+		_, err := criticalrecord.Create(ctx, impatient, criticalrecord.CreateRequest{Key: "given up", UserID: ada, Data: []byte("x")})
+		return err
+	})
+	allWait(flushed, applied, given)
+	cancel()
+	err := <-given
+	_, unknown := errors.AsType[*txn.CommitUnknownError](err)
+	require.True(t, unknown, "%v", err)
+
 	a.exec(t, "alter system set synchronous_standby_names = ''")
 	a.exec(t, "select pg_reload_conf()")
 	require.NoError(t, <-flushed)
 	require.NoError(t, <-applied)
-	require.Equal(t, [3]int{3, 3, 3}, a.rows(t))
+	receipt, err := criticalrecord.Create(t.Context(), impatient, criticalrecord.CreateRequest{Key: "given up", UserID: ada, Data: []byte("x")})
+	require.NoError(t, err, "asked again")
+	require.True(t, receipt.Replayed)
+	require.Equal(t, [3]int{4, 4, 4}, a.rows(t))
 }
 
 // What COMMIT waits for is said by each call, over what server, database and role have by

@@ -240,12 +240,12 @@ func (m making) stored(ctx context.Context, t txn.Transactor, opts txn.Options, 
 	return r, nil
 }
 
-// look finds the report of the key, in a transaction that may write: a refusal of one that was
-// joined must doom it.
+// look finds the report of the key, and is done when it is as durable as if it had been stored
+// here. In a transaction that may write: a refusal of one that was joined must doom it.
 func (m making) look(ctx context.Context, t txn.Transactor) (Report, error) {
 	opts := txn.Options{Label: "report: find"}
 	return txn.WithTxValue(ctx, t, opts, func(ctx context.Context, tx *txn.Tx) (Report, error) {
-		row, err := db.New(tx).FindReport(ctx, m.find())
+		row, err := db.New(tx).LockReport(ctx, db.LockReportParams(m.find()))
 		if err != nil {
 			return Report{}, fmt.Errorf("find the report of a key: %w", err)
 		}

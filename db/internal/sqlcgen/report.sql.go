@@ -184,6 +184,43 @@ func (q *Queries) ListActiveUsers(ctx context.Context, arg ListActiveUsersParams
 	return items, nil
 }
 
+const lockReport = `-- name: LockReport :one
+SELECT id, kind, request_key, way, users, active_users, accounts, balances_minor, entries_minor, transfers, posts, published_posts, read_at, created_at FROM reports WHERE kind = $1 AND request_key = $2 FOR KEY SHARE
+`
+
+type LockReportParams struct {
+	Kind       string
+	RequestKey string
+}
+
+// LockReport is FindReport of a report that somebody has just stored. The lock is for COMMIT, which
+// waits for disks and standbys only in a transaction that has left something in the server's log:
+// what it then waits for is all that was committed before.
+func (q *Queries) LockReport(ctx context.Context, arg LockReportParams) (Report, error) {
+	row := q.db.QueryRow(ctx, lockReport, arg.Kind, arg.RequestKey)
+	var i Report
+	err := row.Scan(
+		&i.ID,
+		&i.Kind,
+		&i.RequestKey,
+		&i.Way,
+		&i.Users,
+		&i.ActiveUsers,
+		&i.Accounts,
+		&i.BalancesMinor,
+		&i.EntriesMinor,
+		&i.Transfers,
+		&i.Posts,
+		&i.PublishedPosts,
+		&i.ReadAt,
+		&i.CreatedAt,
+	)
+	if err != nil {
+		err = fmt.Errorf("query LockReport: %w", err)
+	}
+	return i, err
+}
+
 const lockReportTables = `-- name: LockReportTables :exec
 LOCK TABLE users, accounts, transfers, ledger_entries, posts IN SHARE MODE
 `
