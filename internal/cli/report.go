@@ -142,6 +142,11 @@ func (l *load) audit(ctx context.Context) (audits []audit, err error) {
 			if err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
+			always, err := invariantSums(ctx, tx, p.invariants)
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+			a.sums = append(a.sums, always...)
 			audits = append(audits, a)
 		}
 		return nil

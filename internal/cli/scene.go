@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/interlock-go/interlock/internal/invariant"
 	"github.com/interlock-go/interlock/service/account"
 	"github.com/interlock-go/interlock/txn"
 )
@@ -90,22 +91,42 @@ type looker interface {
 
 // A casting is a scene that there is.
 type casting struct {
-	name   string
-	about  string
-	weight int // how many of its requests go with those of the others
-	make   func(*demo) scene
-
-	attempts int // at a transaction; 0 is the library's default
+	name       string
+	about      string
+	weight     int // how many of its requests go with those of the others
+	make       func(*demo) scene
+	attempts   int // at a transaction; 0 is the library's default
+	invariants []invariant.Invariant
 }
 
 // scenes are those that there are, in the order of the table.
 var scenes = []casting{
-	{name: "accounts", about: "money moves between accounts, often two ways at once", weight: 10, make: func(d *demo) scene { return &accounts{size: d.accounts} }},
-	{name: "seats", about: "more users want seats than there are, all at once", weight: 3, make: func(*demo) scene { return &seats{size: 60} }},
-	{name: "shop", about: "users order the same products, whose prices change", weight: 5, make: func(*demo) scene { return &shop{size: 60} }},
-	{name: "blog", about: "users write, publish and edit, several the same post, and follow one another", weight: 4, make: func(*demo) scene { return &posts{size: 60} }},
-	{name: "reports", about: "the same report in each way that there is, while money comes in", weight: 3, make: func(*demo) scene { return &reports{size: 40} },
-		attempts: 10}, // serializable reports are taken for conflicts that are none,
+	{
+		name: "accounts", about: "money moves between accounts, often two ways at once", weight: 10,
+		make:       func(d *demo) scene { return &accounts{size: d.accounts} },
+		invariants: invariant.Account,
+	},
+	{
+		name: "seats", about: "more users want seats than there are, all at once", weight: 3,
+		make:       func(*demo) scene { return &seats{size: 60} },
+		invariants: invariant.Booking,
+	},
+	{
+		name: "shop", about: "users order the same products, whose prices change", weight: 5,
+		make:       func(*demo) scene { return &shop{size: 60} },
+		invariants: slices.Concat(invariant.Order, invariant.Checkout),
+	},
+	{
+		name: "blog", about: "users write, publish and edit, several the same post, and follow one another", weight: 4,
+		make:       func(*demo) scene { return &posts{size: 60} },
+		invariants: invariant.Post,
+	},
+	{
+		name: "reports", about: "the same report in each way that there is, while money comes in", weight: 3,
+		make:       func(*demo) scene { return &reports{size: 40} },
+		attempts:   10, // serializable reports are taken for conflicts that are none
+		invariants: invariant.Report,
+	},
 }
 
 // describe lists the scenes.
@@ -178,21 +199,19 @@ func (d *dice) below(percent int) bool {
 	return *d < 0
 }
 
-// rowSums are sums of queries that return a line for each thing that is wrong.
-func rowSums(ctx context.Context, tx pgx.Tx, queries ...rowSum) ([]sum, error) {
+// invariantSums are sums of what must be true in any case.
+func invariantSums(ctx context.Context, tx pgx.Tx, invariants []invariant.Invariant) ([]sum, error) {
 	var sums []sum
-	for _, q := range queries {
-		rows, err := tx.Query(ctx, q.sql)
+	for _, i := range invariants {
+		rows, err := tx.Query(ctx, i.SQL)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", i.Name, err)
 		}
 		wrong, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", q.name, err)
+			return nil, fmt.Errorf("%s: %w", i.Name, err)
 		}
-		sums = append(sums, sum{Name: q.name, Right: len(wrong) == 0, Found: fmt.Sprintf("%s are not", keys(wrong))})
+		sums = append(sums, sum{Name: i.Name, Right: len(wrong) == 0, Found: fmt.Sprintf("%s exceptions", keys(wrong))})
 	}
 	return sums, nil
 }
-
-type rowSum struct{ name, sql string }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/interlock-go/interlock/internal/invariant"
 	"github.com/interlock-go/interlock/service/blog"
 	"github.com/interlock-go/interlock/txn"
 )
@@ -209,15 +210,15 @@ const storedPostsSQL = `
 	union all
 	select format('follow-%s-%s', author_id, follower_id) from follows`
 
-var postSums = []rowSum{
-	{"each edited version has one edit", `
+var postSums = []invariant.Invariant{
+	{Name: "each edited version has one edit", SQL: `
 		select format('post %s', id) from posts where version <> 1 + (title like 'edit-%')::int + (status = 'published')::int`},
-	{"followers told are those who were counted", `
+	{Name: "followers told are those who were counted", SQL: `
 		select format('post %s', p.id) from posts p
 		left join (select post_id, count(*) as n from notifications group by post_id) told on told.post_id = p.id
 		left join activity_log a on a.entity = 'posts:' || p.id and a.action = 'publish_post'
 		where (a.details->>'notified')::bigint is distinct from case when p.status = 'published' then coalesce(told.n, 0) end`},
-	{"each published version has its job for the index, once", `
+	{Name: "each published version has its job for the index, once", SQL: `
 		select format('post %s: %s jobs', coalesce(p.id::text, j.post), coalesce(j.n, 0))
 		from (select id, version from posts where status = 'published') p
 		full join (select args->>'post_id' as post, args->>'version' as version, count(*) as n
@@ -231,6 +232,6 @@ func (s *posts) audit(ctx context.Context, tx pgx.Tx, told *tally) (audit, error
 	if err != nil {
 		return audit{}, err
 	}
-	sums, err := rowSums(ctx, tx, postSums...)
+	sums, err := invariantSums(ctx, tx, postSums)
 	return audit{stored, append(sums, told.race("each raced version has one winner", editKey, ruleStale, 1))}, err
 }

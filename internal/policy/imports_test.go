@@ -54,8 +54,8 @@ const policy = `
 	cmd/interlock         : internal/cli
 	internal/httpapi      : txn, db, db/money, service/* | pgx, txn/txntest, txn/txntest/*, internal/testschema
 	internal/cli          : pgx, goose, river, cobra, txn, txn/txntest/faultproxy, txn/txntest/pgserver,
-	                        schema, db, db/money, service/*, internal/jobs, internal/mail, internal/httpapi,
-	                        internal/payment, internal/search | txn/txntest, internal/mail/mailtest, internal/testschema
+	                        schema, db, db/money, service/*, internal/invariant, internal/jobs, internal/mail,
+	                        internal/httpapi, internal/payment, internal/search | txn/txntest, internal/mail/mailtest, internal/testschema
 
 	# The generator. It knows neither the schema nor the library, which only the text that it
 	# writes names. Of parse_cgo.go and parse_nocgo.go a build has one.
@@ -74,7 +74,8 @@ const policy = `
 
 	# For tests.
 
-	internal/testschema   : pgx, goose, schema, internal/jobs, txn/txntest, txn/txntest/pgserver, testing
+	internal/invariant    :
+	internal/testschema   : pgx, goose, schema, internal/invariant, internal/jobs, txn/txntest, txn/txntest/pgserver, testing
 	internal/gomodproxy   : modfile, module, zip, testing
 	internal/policy       : | pgx, modfile, db, txn, internal/gomodproxy
 	internal/adopting     : | sqlc, modfile, txn/txntest, txn/txntest/pgserver, internal/gomodproxy

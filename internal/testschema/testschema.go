@@ -14,11 +14,15 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 
+	"github.com/interlock-go/interlock/internal/invariant"
 	"github.com/interlock-go/interlock/internal/jobs"
 	"github.com/interlock-go/interlock/schema"
 	"github.com/interlock-go/interlock/txn/txntest"
 	"github.com/interlock-go/interlock/txn/txntest/pgserver"
 )
+
+// Invariants are what must be true at any moment, in one snapshot.
+var Invariants = invariant.All
 
 // NewDatabase makes a database for t with the schema, and the Invariants to hold at the
 // test's end.

@@ -1,7 +1,7 @@
-package testschema
+package invariant
 
-// BookingInvariants are what must be true of seats and bookings.
-var BookingInvariants = []Invariant{
+// Booking are what must be true of seats and bookings.
+var Booking = []Invariant{
 	{
 		"no seat has two live bookings",
 		`SELECT format('seat %s: %s bookings', seat_id, count(*)) FROM bookings

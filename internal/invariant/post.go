@@ -1,7 +1,7 @@
-package testschema
+package invariant
 
-// PostInvariants are those of posts, of what is counted and told of them, and of front pages.
-var PostInvariants = []Invariant{
+// Post are those of posts, of what is counted and told of them, and of front pages.
+var Post = []Invariant{
 	{
 		"each author's counters are the author's posts",
 		`SELECT format('author %s: counted %s and %s published, has %s and %s', coalesce(c.user_id, p.author_id),

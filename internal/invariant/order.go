@@ -1,8 +1,8 @@
-package testschema
+package invariant
 
-// OrderInvariants are what constraints cannot hold of orders: that stock and counters follow
+// Order are what constraints cannot hold of orders: that stock and counters follow
 // them.
-var OrderInvariants = []Invariant{
+var Order = []Invariant{
 	{
 		"stock is what was received, without what orders and active reservations hold",
 		`SELECT format('product %s: %s received, %s in stock, %s held', p.id, p.received, p.stock, coalesce(h.held, 0))

@@ -1,7 +1,7 @@
-package testschema
+package invariant
 
-// CertificateInvariants are what must be true of the certificates of balances.
-var CertificateInvariants = []Invariant{
+// Certificate are what must be true of the certificates of balances.
+var Certificate = []Invariant{
 	{
 		"each certificate says what the ledger said at its moment",
 		`SELECT format('certificate %s of account %s: balance %s, entries %s, its own last entry: %s',

@@ -1,7 +1,7 @@
-package testschema
+package invariant
 
-// ReportInvariants are what must be true of stored reports, as long as the books were right.
-var ReportInvariants = []Invariant{
+// Report are what must be true of stored reports, as long as the books were right.
+var Report = []Invariant{
 	{
 		"each report of one moment is balanced",
 		`SELECT format('report %s (%s): balances %s, entries %s', id, way, balances_minor, entries_minor)

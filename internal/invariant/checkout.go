@@ -1,8 +1,8 @@
-package testschema
+package invariant
 
-// CheckoutInvariants are what constraints cannot hold of reservations, payments and refunds:
+// Checkout are what constraints cannot hold of reservations, payments and refunds:
 // that no money stays where there are no goods for it.
-var CheckoutInvariants = []Invariant{
+var Checkout = []Invariant{
 	{
 		"each reservation's items come to its total",
 		`SELECT format('reservation %s: total %s, items %s', r.id, r.total_minor, sum(i.quantity * i.unit_price_minor))

@@ -1,8 +1,8 @@
-package testschema
+package invariant
 
-// CriticalRecordInvariants are what must be true of critical records. Constraints hold it, too:
+// CriticalRecord are what must be true of critical records. Constraints hold it, too:
 // here it is said once more, in other words.
-var CriticalRecordInvariants = []Invariant{
+var CriticalRecord = []Invariant{
 	{
 		"each critical record is as its newest copy",
 		`SELECT format('record %s: version %s, newest copy %s', r.id, r.version, c.version)

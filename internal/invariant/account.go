@@ -1,25 +1,8 @@
-package testschema
+package invariant
 
-import "slices"
-
-// An Invariant is a query that returns no row while the books are right.
-type Invariant struct{ Name, SQL string }
-
-// Invariants are what must be true at any moment, in one snapshot, of all nouns.
-var Invariants = slices.Concat(
-	AccountInvariants,
-	PostInvariants,
-	OrderInvariants,
-	BookingInvariants,
-	CriticalRecordInvariants,
-	CertificateInvariants,
-	CheckoutInvariants,
-	ReportInvariants,
-)
-
-// AccountInvariants are those of the books. Most of it is held by constraints as well; what is
+// Account are those of the books. Most of it is held by constraints as well; what is
 // not is that balances follow the ledger.
-var AccountInvariants = []Invariant{
+var Account = []Invariant{
 	{
 		"each balance is the sum of the account's entries",
 		`SELECT format('account %s: balance %s, entries %s', a.id, a.balance_minor, coalesce(e.total, 0))
