@@ -305,3 +305,8 @@ func naiveRelease(ctx context.Context, tx pgx.Tx, reservation int64) error {
 	_, err = tx.Exec(ctx, "update naive_checkout.reservations set status = 'released' where id = $1", reservation)
 	return err
 }
+
+// chargeJob is the job that asks for a payment.
+func chargeJob(payment int64) *river.Job[order.ChargeArgs] {
+	return &river.Job[order.ChargeArgs]{JobRow: &rivertype.JobRow{}, Args: order.ChargeArgs{PaymentID: payment}}
+}
