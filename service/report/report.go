@@ -76,7 +76,7 @@ var levels = map[txn.Isolation]db.ReportWay{
 // figures and not in others, and everybody who wants to change a user, an account or a post
 // waits until the report is stored. Each lock is a write to its row. Take REPEATABLE READ.
 //
-// Three round trips; one, and no lock, if the report is there already. At READ COMMITTED it locks
+// Three round trips; two, and no lock, if the report is there already. At READ COMMITTED it locks
 // all users, all customers' accounts and all posts FOR SHARE, in this order, the rows of each by
 // id, and waits for whoever is changing one of them.
 //
@@ -95,7 +95,7 @@ const DefaultLockTimeout = 500 * time.Millisecond
 // MakeUnderTableLocks computes a report while nobody writes, and stores it in the same
 // transaction. All figures are of one moment, and still true when it has been stored.
 //
-// Three round trips; one, and no lock, if the report is there already. At READ COMMITTED it locks
+// Three round trips; two, and no lock, if the report is there already. At READ COMMITTED it locks
 // the tables users, accounts, transfers, ledger_entries and posts in this order, IN SHARE MODE: it
 // waits until all transactions that have written to them are over, and whoever wants to write
 // waits behind it, from when it began to wait; readers wait for nobody. So its waits are short: after
