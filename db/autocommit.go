@@ -684,6 +684,23 @@ func (q *AutocommitQueries) ListTagsOfPost(ctx context.Context, postID int64) ([
 	return q.read.ListTagsOfPost(ctx, postID)
 }
 
+// ListUnsettledPayments lists payments that the provider was asked for first longer ago than
+// max_age_ms, without an answer since.
+//
+// Reads payments.
+func (q *AutocommitQueries) ListUnsettledPayments(ctx context.Context, arg ListUnsettledPaymentsParams) ([]Payment, error) {
+	return q.read.ListUnsettledPayments(ctx, arg)
+}
+
+// ListUnsettledRefunds lists refunds that the provider was asked for first longer ago than
+// max_age_ms, without an answer since, and those that it declined and that nobody has asked for
+// anew.
+//
+// Reads refunds.
+func (q *AutocommitQueries) ListUnsettledRefunds(ctx context.Context, arg ListUnsettledRefundsParams) ([]Refund, error) {
+	return q.read.ListUnsettledRefunds(ctx, arg)
+}
+
 // NextOrder returns the number of an order that is about to be made, and the time that it will
 // bear: so everything that refers to it can travel with COMMIT. A number that is not used is
 // missing, as those of transactions that failed are.

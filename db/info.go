@@ -573,6 +573,14 @@ var QueryInfo = []txn.QueryInfo{
 		Reads: []string{"post_tags", "tags"},
 	},
 	{
+		Name: "ListUnsettledPayments", Command: "many", Kind: txn.ReadQuery,
+		Reads: []string{"payments"},
+	},
+	{
+		Name: "ListUnsettledRefunds", Command: "many", Kind: txn.ReadQuery,
+		Reads: []string{"refunds"},
+	},
+	{
 		Name: "LockAccount", Command: "one", Kind: txn.LockQuery,
 		Locks: []txn.QueryLock{
 			{Table: "accounts", Strength: "FOR NO KEY UPDATE"},

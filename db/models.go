@@ -254,16 +254,18 @@ type (
 	CompletePaymentParams          = sqlcgen.CompletePaymentParams
 	CreateReservationPaymentParams = sqlcgen.CreateReservationPaymentParams
 	FailPaymentParams              = sqlcgen.FailPaymentParams
+	ListUnsettledPaymentsParams    = sqlcgen.ListUnsettledPaymentsParams
 	SetPaymentStatusParams         = sqlcgen.SetPaymentStatusParams
 )
 
 // Of the queries in payment_refund.sql.
 type (
-	BeginRefundParams    = sqlcgen.BeginRefundParams
-	BeginRefundRow       = sqlcgen.BeginRefundRow
-	CompleteRefundParams = sqlcgen.CompleteRefundParams
-	CreateRefundParams   = sqlcgen.CreateRefundParams
-	FailRefundParams     = sqlcgen.FailRefundParams
+	BeginRefundParams          = sqlcgen.BeginRefundParams
+	BeginRefundRow             = sqlcgen.BeginRefundRow
+	CompleteRefundParams       = sqlcgen.CompleteRefundParams
+	CreateRefundParams         = sqlcgen.CreateRefundParams
+	FailRefundParams           = sqlcgen.FailRefundParams
+	ListUnsettledRefundsParams = sqlcgen.ListUnsettledRefundsParams
 )
 
 // Of the queries in post.sql.

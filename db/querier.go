@@ -245,6 +245,19 @@ type ReadQuerier interface {
 	// Reads post_tags, tags.
 	ListTagsOfPost(ctx context.Context, postID int64) ([]Tag, error)
 
+	// ListUnsettledPayments lists payments that the provider was asked for first longer ago than
+	// max_age_ms, without an answer since.
+	//
+	// Reads payments.
+	ListUnsettledPayments(ctx context.Context, arg ListUnsettledPaymentsParams) ([]Payment, error)
+
+	// ListUnsettledRefunds lists refunds that the provider was asked for first longer ago than
+	// max_age_ms, without an answer since, and those that it declined and that nobody has asked for
+	// anew.
+	//
+	// Reads refunds.
+	ListUnsettledRefunds(ctx context.Context, arg ListUnsettledRefundsParams) ([]Refund, error)
+
 	// SumBalances counts the customers' accounts and adds up what they hold. It fails with 22003 if
 	// that is more than an amount can express.
 	//

@@ -739,6 +739,23 @@ func (q *Queries) ListTagsOfPost(ctx context.Context, postID int64) ([]Tag, erro
 	return q.q.ListTagsOfPost(ctx, postID)
 }
 
+// ListUnsettledPayments lists payments that the provider was asked for first longer ago than
+// max_age_ms, without an answer since.
+//
+// Reads payments.
+func (q *Queries) ListUnsettledPayments(ctx context.Context, arg ListUnsettledPaymentsParams) ([]Payment, error) {
+	return q.q.ListUnsettledPayments(ctx, arg)
+}
+
+// ListUnsettledRefunds lists refunds that the provider was asked for first longer ago than
+// max_age_ms, without an answer since, and those that it declined and that nobody has asked for
+// anew.
+//
+// Reads refunds.
+func (q *Queries) ListUnsettledRefunds(ctx context.Context, arg ListUnsettledRefundsParams) ([]Refund, error) {
+	return q.q.ListUnsettledRefunds(ctx, arg)
+}
+
 // LockAccount locks an account in order to change its balance or status. Others may go on
 // reading it, and inserting rows that refer to it.
 //

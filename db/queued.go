@@ -929,6 +929,27 @@ func (q *QueuedQueries) ListTagsOfPost(postID int64) *txn.Pending[[]Tag] {
 	})
 }
 
+// ListUnsettledPayments lists payments that the provider was asked for first longer ago than
+// max_age_ms, without an answer since.
+//
+// Reads payments.
+func (q *QueuedQueries) ListUnsettledPayments(arg ListUnsettledPaymentsParams) *txn.Pending[[]Payment] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Payment, error) {
+		return sqlcgen.New(d).ListUnsettledPayments(context.Background(), arg)
+	})
+}
+
+// ListUnsettledRefunds lists refunds that the provider was asked for first longer ago than
+// max_age_ms, without an answer since, and those that it declined and that nobody has asked for
+// anew.
+//
+// Reads refunds.
+func (q *QueuedQueries) ListUnsettledRefunds(arg ListUnsettledRefundsParams) *txn.Pending[[]Refund] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Refund, error) {
+		return sqlcgen.New(d).ListUnsettledRefunds(context.Background(), arg)
+	})
+}
+
 // LockAccount locks an account in order to change its balance or status. Others may go on
 // reading it, and inserting rows that refer to it.
 //
@@ -2000,6 +2021,27 @@ func (q *QueuedReadQueries) ListSystemLog(arg ListSystemLogParams) *txn.Pending[
 func (q *QueuedReadQueries) ListTagsOfPost(postID int64) *txn.Pending[[]Tag] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Tag, error) {
 		return sqlcgen.New(d).ListTagsOfPost(context.Background(), postID)
+	})
+}
+
+// ListUnsettledPayments lists payments that the provider was asked for first longer ago than
+// max_age_ms, without an answer since.
+//
+// Reads payments.
+func (q *QueuedReadQueries) ListUnsettledPayments(arg ListUnsettledPaymentsParams) *txn.Pending[[]Payment] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Payment, error) {
+		return sqlcgen.New(d).ListUnsettledPayments(context.Background(), arg)
+	})
+}
+
+// ListUnsettledRefunds lists refunds that the provider was asked for first longer ago than
+// max_age_ms, without an answer since, and those that it declined and that nobody has asked for
+// anew.
+//
+// Reads refunds.
+func (q *QueuedReadQueries) ListUnsettledRefunds(arg ListUnsettledRefundsParams) *txn.Pending[[]Refund] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]Refund, error) {
+		return sqlcgen.New(d).ListUnsettledRefunds(context.Background(), arg)
 	})
 }
 

@@ -359,6 +359,23 @@ func (q *ReadQueries) ListTagsOfPost(ctx context.Context, postID int64) ([]Tag, 
 	return q.q.ListTagsOfPost(ctx, postID)
 }
 
+// ListUnsettledPayments lists payments that the provider was asked for first longer ago than
+// max_age_ms, without an answer since.
+//
+// Reads payments.
+func (q *ReadQueries) ListUnsettledPayments(ctx context.Context, arg ListUnsettledPaymentsParams) ([]Payment, error) {
+	return q.q.ListUnsettledPayments(ctx, arg)
+}
+
+// ListUnsettledRefunds lists refunds that the provider was asked for first longer ago than
+// max_age_ms, without an answer since, and those that it declined and that nobody has asked for
+// anew.
+//
+// Reads refunds.
+func (q *ReadQueries) ListUnsettledRefunds(ctx context.Context, arg ListUnsettledRefundsParams) ([]Refund, error) {
+	return q.q.ListUnsettledRefunds(ctx, arg)
+}
+
 // SumBalances counts the customers' accounts and adds up what they hold. It fails with 22003 if
 // that is more than an amount can express.
 //

@@ -48,6 +48,13 @@ UPDATE payments SET asked_at = coalesce(asked_at, now())
 WHERE id = sqlc.arg(id) AND status = 'pending'
 RETURNING *, (asked_at <= now() - sqlc.arg(max_age_ms)::bigint * interval '1 millisecond')::boolean AS overdue;
 
+-- name: ListUnsettledPayments :many
+-- ListUnsettledPayments lists payments that the provider was asked for first longer ago than
+-- max_age_ms, without an answer since.
+SELECT * FROM payments
+WHERE status = 'pending' AND asked_at <= now() - sqlc.arg(max_age_ms)::bigint * interval '1 millisecond'
+ORDER BY asked_at, id LIMIT sqlc.arg(max_rows);
+
 -- name: CompletePayment :one
 -- CompletePayment records what the provider charged. The caller holds the payment's lock, and
 -- has seen that it is pending.

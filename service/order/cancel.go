@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/riverqueue/river"
+
 	"github.com/interlock-go/interlock/db"
 	"github.com/interlock-go/interlock/txn"
 )
@@ -27,7 +29,12 @@ type Cancelled struct {
 // and needs no more than READ COMMITTED. It is refused with ErrUnknownOrder, ErrLocked, or, after
 // the order was shipped, ErrStatus.
 func Cancel(ctx context.Context, t txn.Transactor, order int64) (Cancelled, error) {
-	return txn.WithTxValue(ctx, t, txn.Options{Label: "order: cancel"}, func(ctx context.Context, tx *txn.Tx) (Cancelled, error) {
+	return cancel(ctx, t, "order: cancel", order, hasEnded)
+}
+
+// cancel is Cancel for an order that is not to be left as it is.
+func cancel(ctx context.Context, t txn.Transactor, label string, order int64, leave func(db.OrderStatus) bool) (Cancelled, error) {
+	return txn.WithTxValue(ctx, t, txn.Options{Label: label}, func(ctx context.Context, tx *txn.Tx) (Cancelled, error) {
 		q := db.New(tx)
 		q.Queued().LockProductsOfOrder(order)
 		locking := q.Queued().LockOrder(order)
@@ -44,7 +51,7 @@ func Cancel(ctx context.Context, t txn.Transactor, order int64) (Cancelled, erro
 			return Cancelled{}, &UnknownOrderError{OrderID: order}
 		case err != nil:
 			return Cancelled{}, fmt.Errorf("cancel: %w", err)
-		case hasEnded(o.Status):
+		case leave(o.Status):
 			return Cancelled{OrderID: o.ID, Status: o.Status, Replayed: true}, nil
 		}
 		items, err := listing.Value()
@@ -88,4 +95,29 @@ func endPayment(ctx context.Context, tx *txn.Tx, payment db.Payment, refund int6
 		return noteRefund(ctx, tx, refund, payment, 1, "the order was cancelled")
 	}
 	return Refund{}, nil
+}
+
+// A CancelUnpaidArgs is a job that cancels an order whose payment was declined.
+type CancelUnpaidArgs struct {
+	OrderID int64 `json:"order_id"`
+}
+
+// Kind names the job.
+func (CancelUnpaidArgs) Kind() string { return "order.cancel_unpaid" }
+
+// A CancelUnpaidWorker cancels orders that were placed and whose payment was declined: an order
+// has one payment, so nobody will pay it, and its goods are for others. One that is not pending
+// any more, because somebody has accepted it all the same, is left alone.
+type CancelUnpaidWorker struct {
+	river.WorkerDefaults[CancelUnpaidArgs]
+	DB *txn.DB
+}
+
+// Work cancels the order.
+func (w *CancelUnpaidWorker) Work(ctx context.Context, job *river.Job[CancelUnpaidArgs]) error {
+	notPending := func(s db.OrderStatus) bool { return s != db.OrderStatusPending }
+	if _, err := cancel(ctx, w.DB, "order: cancel unpaid", job.Args.OrderID, notPending); err != nil {
+		return fmt.Errorf("cancel order %d, which is not paid: %w", job.Args.OrderID, err)
+	}
+	return nil
 }

@@ -138,6 +138,8 @@ func (s *shop) workOne(t *testing.T, b *outside, w work) error {
 		return (&order.RefundWorker{DB: s.db, Provider: b}).Work(t.Context(), jobOf[order.RefundArgs](t, w))
 	case order.ConfirmationArgs{}.Kind():
 		return (&order.ConfirmationWorker{DB: s.db, Mail: b}).Work(t.Context(), jobOf[order.ConfirmationArgs](t, w))
+	case order.CancelUnpaidArgs{}.Kind():
+		return (&order.CancelUnpaidWorker{DB: s.db}).Work(t.Context(), jobOf[order.CancelUnpaidArgs](t, w))
 	}
 	t.Fatalf("nobody works %s", w.kind)
 	return nil

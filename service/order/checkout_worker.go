@@ -22,6 +22,7 @@ func AddWorkers(w *river.Workers, d *txn.DB, provider PaymentProvider, sender ma
 	river.AddWorker(w, &ChargeWorker{DB: d, Provider: provider})
 	river.AddWorker(w, &RefundWorker{DB: d, Provider: provider})
 	river.AddWorker(w, &ConfirmationWorker{DB: d, Mail: sender})
+	river.AddWorker(w, &CancelUnpaidWorker{DB: d})
 	river.AddWorker(w, &ExpiryWorker{DB: d})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/interlock-go/interlock/db"
 	"github.com/interlock-go/interlock/db/money"
@@ -177,6 +178,53 @@ func FindPayment(ctx context.Context, t txn.ReadTransactor, payment int64) (Paym
 	})
 }
 
+// An UnsettledRequest asks for what somebody has to look into.
+type UnsettledRequest struct {
+	After time.Duration // without an answer; zero is KeyLifetime, after which nobody asks again
+	Limit int           // how many of each; zero is DefaultUnsettled
+}
+
+// DefaultUnsettled is how many payments and how many refunds FindUnsettled returns.
+const DefaultUnsettled = 100
+
+// An Unsettled is money of which nobody knows where it is, or that does not go where it should.
+type Unsettled struct {
+	Payments []Payment // asked for, and not answered
+	Refunds  []Refund  // asked for, and not answered, or declined and not asked for anew
+}
+
+// FindUnsettled lists the payments and refunds that workers have given up on (ErrUnsettled), and
+// the refunds that were declined, those first that have been for longest. Look them up at the
+// provider, and tell RecordCharge or RecordRefund; ask for a refund that was declined by
+// RequestRefund, when what was in its way is gone.
+//
+// It locks nothing, and READ COMMITTED is enough. Its errors are the server's, or ErrInvalid.
+func FindUnsettled(ctx context.Context, t txn.ReadTransactor, r UnsettledRequest) (Unsettled, error) {
+	switch {
+	case r.After < 0:
+		return Unsettled{}, &InvalidError{Field: "After"}
+	case r.Limit < 0:
+		return Unsettled{}, &InvalidError{Field: "Limit"}
+	case r.Limit == 0:
+		r.Limit = DefaultUnsettled
+	}
+	age, limit := milliseconds(r.After), int64(r.Limit)
+	opts := txn.Options{Label: "order: find unsettled"}
+	return txn.WithReadTxValue(ctx, t, opts, func(ctx context.Context, rx *txn.ReadTx) (Unsettled, error) {
+		q := db.NewRead(rx)
+		listing := q.Queued().ListUnsettledPayments(db.ListUnsettledPaymentsParams{MaxAgeMs: age, MaxRows: limit})
+		refunds, err := q.ListUnsettledRefunds(ctx, db.ListUnsettledRefundsParams{MaxAgeMs: age, MaxRows: limit})
+		if err != nil {
+			return Unsettled{}, fmt.Errorf("find unsettled: %w", err)
+		}
+		payments, err := listing.Value()
+		if err != nil {
+			return Unsettled{}, fmt.Errorf("find unsettled: %w", err)
+		}
+		return Unsettled{Payments: column(payments, paymentOf), Refunds: column(refunds, refundOf)}, nil
+	})
+}
+
 // A ChargeResult is what a provider answered to a charge: either it has a reference, or it was
 // declined.
 type ChargeResult struct {
@@ -188,7 +236,8 @@ type ChargeResult struct {
 // RecordCharge records what the provider answered, once: a payment that is not pending any more
 // stays as it is, and is returned with Replayed set. Money that comes too late, because the
 // reservation or the order ended meanwhile, goes back: the refund is noted in the same
-// transaction. An order that waited for its payment is paid by it.
+// transaction. An order that waited for its payment is paid by it, or, if the provider declined,
+// cancelled by a job.
 //
 // It locks the payment's reservation or order, and the payment, FOR NO KEY UPDATE, in this order,
 // and needs no more than READ COMMITTED. It is refused with ErrInvalid or ErrUnknownPayment.
@@ -215,7 +264,10 @@ func RecordCharge(ctx context.Context, t txn.Transactor, r ChargeResult) (Paymen
 		if r.DeclineCode != "" {
 			q.Queued().FailPayment(db.FailPaymentParams{ID: row.ID, DeclineCode: r.DeclineCode}).OnError(refused)
 			payment.Status, payment.DeclineCode = db.PaymentStatusFailed, r.DeclineCode
-			return payment, nil
+			if payment.OrderID != 0 {
+				err = jobs.Insert(ctx, tx, CancelUnpaidArgs{OrderID: payment.OrderID}, nil)
+			}
+			return payment, err
 		}
 		order, isWanted, err := wanted(reserving, ordering)
 		if err != nil {

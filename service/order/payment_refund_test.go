@@ -145,6 +145,9 @@ func TestDeclinedRefund(t *testing.T) {
 	require.Equal(t, db.RefundStatusFailed, declined.Status)
 	require.Equal(t, "account_closed", declined.DeclineCode)
 	require.Equal(t, db.PaymentStatusRefunding, s.payment(t, p.ID).Status, "it is still to go back")
+	unsettled, err := order.FindUnsettled(t.Context(), s.db, order.UnsettledRequest{})
+	require.NoError(t, err)
+	require.Equal(t, order.Unsettled{Payments: []order.Payment{}, Refunds: []order.Refund{declined}}, unsettled)
 
 	// What comes late, or again, changes nothing.
 	before := fromTable[string](t, s, checkoutSQL)
@@ -158,6 +161,9 @@ func TestDeclinedRefund(t *testing.T) {
 	require.NotEqual(t, first.ID, second.ID)
 	require.Empty(t, s.work(t, b))
 	require.Contains(t, b.effects, key(2))
+	unsettled, err = order.FindUnsettled(t.Context(), s.db, order.UnsettledRequest{})
+	require.NoError(t, err)
+	require.Empty(t, unsettled.Refunds)
 	require.Equal(t, db.PaymentStatusRefunded, s.payment(t, p.ID).Status)
 
 	require.ErrorIs(t, order.RecordRefund(t.Context(), s.db, order.RefundResult{RefundID: second.ID}), order.ErrInvalid)
@@ -183,4 +189,7 @@ func TestWorkerEndsBetweenRefundAndRecord(t *testing.T) {
 	exec(t, s.admin, "alter table payments disable trigger payments_status_follows; update payments set status = 'refunding'; alter table payments enable trigger payments_status_follows")
 	job := jobOf[order.RefundArgs](t, work{args: []byte(fmt.Sprintf(`{"refund_id": %d}`, s.refund(t, p.ID).ID))})
 	require.ErrorIs(t, (&order.RefundWorker{DB: s.db, Provider: b}).Work(t.Context(), job), order.ErrUnsettled)
+	unsettled, err := order.FindUnsettled(t.Context(), s.db, order.UnsettledRequest{})
+	require.NoError(t, err)
+	require.Equal(t, []order.Refund{s.refund(t, p.ID)}, unsettled.Refunds)
 }

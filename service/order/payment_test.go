@@ -307,11 +307,55 @@ func TestUnsettledPayment(t *testing.T) {
 	require.True(t, cancels)
 	require.Len(t, b.asked, 2, "not asked again")
 	require.Equal(t, db.PaymentStatusPending, s.payment(t, p.ID).Status)
+	s.paymentFor(t, s.reserved(t, "other", order.Item{ProductID: mug, Quantity: 1}), "not asked for yet")
+	unsettled, err := order.FindUnsettled(t.Context(), s.db, order.UnsettledRequest{})
+	require.NoError(t, err)
+	require.Equal(t, order.Unsettled{Payments: []order.Payment{p}, Refunds: []order.Refund{}}, unsettled)
+	unsettled, err = order.FindUnsettled(t.Context(), s.db, order.UnsettledRequest{After: 25 * time.Hour})
+	require.NoError(t, err)
+	require.Empty(t, unsettled.Payments)
+	_, err = order.FindUnsettled(t.Context(), s.db, order.UnsettledRequest{Limit: -1})
+	require.ErrorIs(t, err, order.ErrInvalid)
+	_, err = order.FindUnsettled(t.Context(), s.db, order.UnsettledRequest{After: -1})
+	require.ErrorIs(t, err, order.ErrInvalid)
 
 	// Somebody has looked it up.
-	_, err := order.RecordCharge(t.Context(), s.db, order.ChargeResult{PaymentID: p.ID, Reference: b.effects["pay"]})
+	_, err = order.RecordCharge(t.Context(), s.db, order.ChargeResult{PaymentID: p.ID, Reference: b.effects["pay"]})
 	require.NoError(t, err)
+	b.after = nil
 	require.Empty(t, s.work(t, b))
+	unsettled, err = order.FindUnsettled(t.Context(), s.db, order.UnsettledRequest{})
+	require.NoError(t, err)
+	require.Empty(t, unsettled.Payments)
+}
+
+// An order whose payment was declined is not paid any more: it gives its goods back.
+func TestDeclinedOrderIsCancelled(t *testing.T) {
+	s := setup(t, txn.Config{})
+	mug, b := s.product(t, 500, 10), newOutside()
+	place := func(key string) int64 {
+		id := s.placed(t, s.user(t), key, order.Item{ProductID: mug, Quantity: 2}).OrderID
+		b.declines[fmt.Sprintf("order-%d", id)] = "card_expired"
+		require.NoError(t, order.RequestCharge(t.Context(), s.db, id))
+		return id
+	}
+	id := place("declined")
+	require.Empty(t, s.work(t, b))
+	require.Equal(t, db.OrderStatusCancelled, s.order(t, id).Status)
+	require.EqualValues(t, 10, s.stock(t, mug))
+	require.Empty(t, b.letters)
+
+	// Somebody accepts another one all the same, before the job is worked.
+	id = place("accepted")
+	charge := s.available(t)
+	require.Len(t, charge, 1)
+	require.NoError(t, s.workOne(t, b, charge[0]))
+	exec(t, s.admin, "update river.river_job set state = 'completed', finalized_at = now() where id = $1", charge[0].id)
+	s.set(t, "orders", id, "status = 'confirmed'")
+	require.Equal(t, []string{fmt.Sprintf(`order.cancel_unpaid {"order_id": %d}`, id)}, s.jobs(t))
+	require.Empty(t, s.work(t, b))
+	require.Equal(t, db.OrderStatusConfirmed, s.order(t, id).Status)
+	require.EqualValues(t, 8, s.stock(t, mug))
 }
 
 // What costs nothing moves no money.

@@ -364,6 +364,52 @@ func (q *Queries) GiveUpPayments(ctx context.Context, reservationIds []int64) ([
 	return items, nil
 }
 
+const listUnsettledPayments = `-- name: ListUnsettledPayments :many
+SELECT id, order_id, user_id, amount_minor, method, status, provider_key, created_at, reservation_id, asked_at, charge_reference, decline_code FROM payments
+WHERE status = 'pending' AND asked_at <= now() - $1::bigint * interval '1 millisecond'
+ORDER BY asked_at, id LIMIT $2
+`
+
+type ListUnsettledPaymentsParams struct {
+	MaxAgeMs int64
+	MaxRows  int64
+}
+
+// ListUnsettledPayments lists payments that the provider was asked for first longer ago than
+// max_age_ms, without an answer since.
+func (q *Queries) ListUnsettledPayments(ctx context.Context, arg ListUnsettledPaymentsParams) ([]Payment, error) {
+	rows, err := q.db.Query(ctx, listUnsettledPayments, arg.MaxAgeMs, arg.MaxRows)
+	if err != nil {
+		return nil, fmt.Errorf("query ListUnsettledPayments: %w", err)
+	}
+	defer rows.Close()
+	items := []Payment{}
+	for rows.Next() {
+		var i Payment
+		if err := rows.Scan(
+			&i.ID,
+			&i.OrderID,
+			&i.UserID,
+			&i.AmountMinor,
+			&i.Method,
+			&i.Status,
+			&i.ProviderKey,
+			&i.CreatedAt,
+			&i.ReservationID,
+			&i.AskedAt,
+			&i.ChargeReference,
+			&i.DeclineCode,
+		); err != nil {
+			return nil, fmt.Errorf("query ListUnsettledPayments: %w", err)
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("query ListUnsettledPayments: %w", err)
+	}
+	return items, nil
+}
+
 const lockOrderOfPayment = `-- name: LockOrderOfPayment :one
 SELECT o.id, o.user_id, o.idempotency_key, o.request_digest, o.status, o.subtotal_minor, o.discount_minor, o.total_minor, o.shipping_address, o.payment_method, o.note, o.stock_returned, o.version, o.created_at FROM orders o JOIN payments p ON p.order_id = o.id
 WHERE p.id = $1 FOR NO KEY UPDATE OF o

@@ -239,6 +239,52 @@ func (q *Queries) ListRefundsOfPayment(ctx context.Context, paymentID int64) ([]
 	return items, nil
 }
 
+const listUnsettledRefunds = `-- name: ListUnsettledRefunds :many
+SELECT r.id, r.payment_id, r.amount_minor, r.status, r.reason, r.provider_key, r.asked_at, r.refund_reference, r.decline_code, r.created_at FROM refunds r
+WHERE r.status = 'pending' AND r.asked_at <= now() - $1::bigint * interval '1 millisecond'
+    OR r.status = 'failed' AND NOT EXISTS (SELECT FROM refunds n WHERE n.payment_id = r.payment_id AND n.id > r.id)
+ORDER BY r.id LIMIT $2
+`
+
+type ListUnsettledRefundsParams struct {
+	MaxAgeMs int64
+	MaxRows  int64
+}
+
+// ListUnsettledRefunds lists refunds that the provider was asked for first longer ago than
+// max_age_ms, without an answer since, and those that it declined and that nobody has asked for
+// anew.
+func (q *Queries) ListUnsettledRefunds(ctx context.Context, arg ListUnsettledRefundsParams) ([]Refund, error) {
+	rows, err := q.db.Query(ctx, listUnsettledRefunds, arg.MaxAgeMs, arg.MaxRows)
+	if err != nil {
+		return nil, fmt.Errorf("query ListUnsettledRefunds: %w", err)
+	}
+	defer rows.Close()
+	items := []Refund{}
+	for rows.Next() {
+		var i Refund
+		if err := rows.Scan(
+			&i.ID,
+			&i.PaymentID,
+			&i.AmountMinor,
+			&i.Status,
+			&i.Reason,
+			&i.ProviderKey,
+			&i.AskedAt,
+			&i.RefundReference,
+			&i.DeclineCode,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, fmt.Errorf("query ListUnsettledRefunds: %w", err)
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("query ListUnsettledRefunds: %w", err)
+	}
+	return items, nil
+}
+
 const lockPaymentOfRefund = `-- name: LockPaymentOfRefund :one
 SELECT p.id, p.order_id, p.user_id, p.amount_minor, p.method, p.status, p.provider_key, p.created_at, p.reservation_id, p.asked_at, p.charge_reference, p.decline_code FROM payments p JOIN refunds r ON r.payment_id = p.id
 WHERE r.id = $1 FOR NO KEY UPDATE OF p
