@@ -11,6 +11,7 @@ import (
 
 	"github.com/interlock-go/interlock/db"
 	"github.com/interlock-go/interlock/db/money"
+	"github.com/interlock-go/interlock/internal/invariant"
 	"github.com/interlock-go/interlock/service/account"
 	"github.com/interlock-go/interlock/service/order"
 	"github.com/interlock-go/interlock/txn"
@@ -55,15 +56,21 @@ func (s *shop) open(ctx context.Context, d *txn.DB) (err error) {
 const (
 	percentOrderTwice = 10 // an order that two clients send with one key
 	percentGreedy     = 5  // an order of more than there ever was
+	percentUndo       = 8  // an order that two clients cancel
+	percentCheckout   = 15 // goods that are reserved, paid and ordered, some by two clients
+	percentDeclined   = 3  // whose payment is declined
+	percentGiveBack   = 7  // that are reserved, and given back by two clients
+	percentEnd        = 8  // an order that one client ships and another one cancels
 	percentPrice      = 10 // a new price
-	percentNote       = 7  // an order whose note is changed
-	percentProcess    = 5  // a credit for a user, and new prices of what the user has ordered
+	percentNote       = 5  // an order whose note is changed
+	percentProcess    = 4  // a credit for a user, and new prices of what the user has ordered
 )
 
 // What the keys of orders begin with.
 const (
 	orderKey  = "order"
 	cartKey   = "cart" // what is ordered in order to do something with it
+	undoKey   = "undo"
 	noteKey   = "note"
 	creditKey = "credit"
 )
@@ -88,6 +95,19 @@ func (s *shop) request(rng *rand.Rand, name string) request {
 	case throw.below(percentGreedy):
 		c.items[0].Quantity = plenty + 1
 		return request{purchase{c}}
+	case throw.below(percentUndo):
+		return request{undoing{c}, undoing{c}}
+	case throw.below(percentCheckout):
+		if rng.IntN(3) == 0 {
+			return request{checkout{c, payKey}, checkout{c, payKey}}
+		}
+		return request{checkout{c, payKey}}
+	case throw.below(percentDeclined):
+		return request{checkout{c, declinedKey}}
+	case throw.below(percentGiveBack):
+		return request{givingBack{c}, givingBack{c}}
+	case throw.below(percentEnd):
+		return request{shipping{c}, cancelling{c}}
 	case throw.below(percentPrice):
 		return request{pricing(price)}
 	case throw.below(percentNote):
@@ -120,17 +140,22 @@ func (s *shop) fill(rng *rand.Rand, name string) cart {
 // loyalty reads the user's orders under the locks of the one that is placed.
 var loyalty = order.LoyaltyDiscount(10, 5)
 
-func (c cart) place(ctx context.Context, d *txn.DB, key string) (order.Placed, error) {
-	r := order.PlaceRequest{
-		UserID: c.user.UserID, Key: key + "-" + c.name, Method: db.PaymentMethodCard,
-		Address: order.Address{Name: "User", Street: "1 Main Street", City: "Springfield", Country: "US"},
-	}
+// ordered are the items that are some.
+func (c cart) ordered() (items []order.Item) {
 	for _, item := range c.items {
 		if item.ProductID != 0 {
-			r.Items = append(r.Items, item)
+			items = append(items, item)
 		}
 	}
-	return order.Place(ctx, d, loyalty, r)
+	return items
+}
+
+var home = order.Address{Name: "User", Street: "1 Main Street", City: "Springfield", Country: "US"}
+
+func (c cart) place(ctx context.Context, d *txn.DB, key string) (order.Placed, error) {
+	return order.Place(ctx, d, loyalty, order.PlaceRequest{
+		UserID: c.user.UserID, Key: key + "-" + c.name, Items: c.ordered(), Address: home, Method: db.PaymentMethodCard,
+	})
 }
 
 // A purchase is a call for an order.
@@ -194,9 +219,21 @@ func (c pricing) ask(ctx context.Context, d *txn.DB) (answer, error) {
 
 func (pricing) mayLackID() {}
 
+// ruleEnded is what refuses who comes too late to end an order.
+const ruleEnded = "order ended otherwise"
+
 func (s *shop) rule(err error) string {
-	if errors.Is(err, order.ErrInsufficientStock) {
-		return "insufficient stock"
+	for _, rule := range []struct {
+		err  error
+		name string
+	}{
+		{order.ErrInsufficientStock, "insufficient stock"},
+		{order.ErrPaymentStatus, "payment declined"},
+		{order.ErrStatus, ruleEnded},
+	} {
+		if errors.Is(err, rule.err) {
+			return rule.name
+		}
 	}
 	return ""
 }
@@ -205,11 +242,37 @@ func (s *shop) rule(err error) string {
 const storedOrdersSQL = `
 	select idempotency_key from orders where idempotency_key like 'order-%'
 	union all
+	select 'undo-' || substr(idempotency_key, 6) from orders where idempotency_key like 'cart-%' and status = 'cancelled'
+	union all
 	select note from orders where note like 'note-%'
 	union all
-	select idempotency_key from transfers where idempotency_key like 'credit-%'`
+	select idempotency_key from transfers where idempotency_key like 'credit-%'
+	union all
+	select r.idempotency_key || case when r.idempotency_key like 'end-%' then case o.status
+			when 'shipped' then '-ship' when 'cancelled' then '-cancel' when 'refunded' then '-cancel' end else '' end
+		from inventory_reservations r left join orders o on o.id = r.order_id
+		where r.idempotency_key like 'checkout-%' and r.status = 'confirmed'
+			or r.idempotency_key like 'giveback-%' and r.status = 'released'
+			or r.idempotency_key like 'end-%' and o.status in ('shipped', 'cancelled', 'refunded')`
 
-func (s *shop) audit(ctx context.Context, tx pgx.Tx, _ *tally) (audit, error) {
+// chargeSums: what was paid for is there, and what is not there any more was paid back.
+var chargeSums = []invariant.Invariant{
+	{Name: "each order that came of a reservation is paid, or its money goes back", SQL: `
+		select format('order %s (%s): payment %s', o.id, o.status, p.status)
+		from inventory_reservations r join orders o on o.id = r.order_id left join payments p on p.order_id = o.id
+		where p.status is distinct from 'completed' and (o.status not in ('cancelled', 'refunded') or p.status not in ('refunding', 'refunded'))`},
+	{Name: "each order that came of a reservation has its letter, once", SQL: `
+		select format('order %s: %s jobs', o.id, count(j.id))
+		from inventory_reservations r join orders o on o.id = r.order_id
+		left join river.river_job j on j.kind = 'order.send_confirmation' and (j.args->>'order_id')::bigint = o.id
+		group by o.id having count(j.id) <> 1`},
+}
+
+func (s *shop) audit(ctx context.Context, tx pgx.Tx, told *tally) (audit, error) {
 	stored, err := keysThere(ctx, tx, storedOrdersSQL)
-	return audit{stored, nil}, err
+	if err != nil {
+		return audit{}, err
+	}
+	sums, err := invariantSums(ctx, tx, chargeSums)
+	return audit{stored, append(sums, told.race("each order is shipped or cancelled, not both", endKey, ruleEnded, 1))}, err
 }
