@@ -60,8 +60,8 @@ const (
 	maxStopTimeout = time.Hour
 )
 
-// minConns is what a worker's pool needs: one connection listens for the election of a leader,
-// one fetches and completes jobs, and jobs have the others.
+// minConns is what River takes of a worker's pool besides the jobs: it fetches, completes,
+// elects a leader and tidies up at the same time.
 const minConns = 4
 
 func workerCommand() *cobra.Command {
@@ -264,6 +264,7 @@ func (w *worker) config(d *txn.DB, to receivers, logger *slog.Logger) *river.Con
 		// While a newer version of this program is rolled out, its jobs are left to it.
 		FetchOnlyKnownKinds:  true,
 		FetchPollInterval:    jobs.PollInterval,
+		PollOnly:             true, // nobody would notify it, and LISTEN takes a connection of its own
 		JobTimeout:           jobTimeout,
 		RescueStuckJobsAfter: rescueAfter,
 		SoftStopTimeout:      w.stopTimeout,
