@@ -37,7 +37,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	for range 5 {
 		products = append(products, s.product(t, 500, 60))
 	}
-	const workers, calls = 8, 30
+	const workers, calls = 8, 20
 	failed := make([]error, workers)
 	var running sync.WaitGroup
 	for w := range workers {
@@ -89,21 +89,26 @@ func TestEverythingAtOnce(t *testing.T) {
 
 // checkout goes the other way to an order: reserve, pay, confirm.
 func (s *shop) checkout(t *testing.T, user int64, key string, items []order.Item) error {
+	r, err := s.ready(t, user, key, items)
+	if err == nil {
+		_, err = order.Confirm(t.Context(), s.db, r)
+	}
+	return err
+}
+
+// ready reserves and pays, and returns what is to be confirmed.
+func (s *shop) ready(t *testing.T, user int64, key string, items []order.Item) (order.ConfirmRequest, error) {
 	reservation, err := order.Reserve(t.Context(), s.db, order.ReserveRequest{UserID: user, Key: key, Items: items})
 	if err != nil {
-		return err
+		return order.ConfirmRequest{}, err
 	}
 	payment, err := order.RequestPayment(t.Context(), s.db, order.PaymentRequest{
 		ReservationID: reservation.ID, Method: db.PaymentMethodCard, Key: key,
 	})
 	if err != nil {
-		return err
+		return order.ConfirmRequest{}, err
 	}
-	if err := s.charge(t, payment.ID, key); err != nil {
-		return err
-	}
-	_, err = order.Confirm(t.Context(), s.db, order.ConfirmRequest{ReservationID: reservation.ID, PaymentID: payment.ID, Address: home})
-	return err
+	return order.ConfirmRequest{ReservationID: reservation.ID, PaymentID: payment.ID, Address: home}, s.charge(t, payment.ID, key)
 }
 
 // charge is what the worker of a charge does when the provider agrees.

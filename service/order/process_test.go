@@ -196,6 +196,8 @@ func TestProcessKeeps(t *testing.T) {
 	s := setup(t, txn.Config{})
 	user, other, mug, tray := s.user(t), s.user(t), s.product(t, 500, 10), s.product(t, 1200, 10)
 	id := s.placed(t, user, "k", order.Item{ProductID: mug, Quantity: 1}, order.Item{ProductID: tray, Quantity: 1}).OrderID
+	paid, err := s.ready(t, user, "paid", []order.Item{{ProductID: tray, Quantity: 1}})
+	require.NoError(t, err)
 	require.NoError(t, txn.WithTx(t.Context(), s.db, txn.Options{Label: "test: process"}, func(ctx context.Context, tx *txn.Tx) error {
 		_, err := order.Process(ctx, tx, bank{}, order.ProcessRequest{Credit: credit(user, "k"), Prices: []order.Price{{ProductID: mug, Price: 1}}})
 		if err != nil {
@@ -204,6 +206,8 @@ func TestProcessKeeps(t *testing.T) {
 		ctx, d := txn.Detach(ctx), s.impatient()
 		locked := func(err error) { t.Helper(); require.ErrorIs(t, err, txn.ErrLockNotAvailable) }
 		_, err = order.Place(ctx, d, nil, request(user, "new", order.Item{ProductID: tray, Quantity: 1}))
+		locked(err)
+		_, err = order.Confirm(ctx, d, paid) // an order of the user, too
 		locked(err)
 		_, err = order.Place(ctx, d, nil, request(other, "new", order.Item{ProductID: mug, Quantity: 1}))
 		locked(err)
