@@ -26,6 +26,10 @@ func TestCheckoutRoundTrips(t *testing.T) {
 		_, err := order.Reserve(ctx, d, order.ReserveRequest{UserID: user, Key: key, Items: []order.Item{item}})
 		return err
 	}
+	var fifty []order.Item
+	for range 50 {
+		fifty = append(fifty, order.Item{ProductID: s.product(t, 500, 1000), Quantity: 1})
+	}
 	// What the calls are about, made before any is counted.
 	type subject struct {
 		reservation order.Reservation
@@ -61,6 +65,10 @@ func TestCheckoutRoundTrips(t *testing.T) {
 		call  func(ctx context.Context, n int) error
 	}{
 		{"reserve", 2, func(ctx context.Context, n int) error { return reserve(ctx, fmt.Sprint("new ", n)) }},
+		{"reserve fifty products", 2, func(ctx context.Context, n int) error {
+			_, err := order.Reserve(ctx, d, order.ReserveRequest{UserID: user, Key: fmt.Sprint("fifty ", n), Items: fifty})
+			return err
+		}},
 		{"reserve again", 2, func(ctx context.Context, _ int) error { return reserve(ctx, "new 0") }},
 		{"two reservations in one transaction", 3, func(ctx context.Context, n int) error {
 			return txn.WithTx(ctx, d, txn.Options{Label: "test: both"}, func(ctx context.Context, tx *txn.Tx) error {
