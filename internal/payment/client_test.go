@@ -107,6 +107,19 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// Whoever is named in a redirect gets neither the request nor the token.
+func TestRedirectIsNotFollowed(t *testing.T) {
+	c := newClient(t, 0, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/charges" {
+			_, _ = io.WriteString(w, `{"reference": "r", "amount_minor": 1250}`)
+			return
+		}
+		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+	})
+	_, err := c.Charge(t.Context(), order.ChargeRequest{Key: "k", Amount: 1250, Method: "card"})
+	require.Equal(t, &payment.StatusError{Status: http.StatusTemporaryRedirect}, errors.Unwrap(err))
+}
+
 // A provider that does not answer in time may have charged all the same.
 func TestTimeout(t *testing.T) {
 	gone := make(chan struct{})
