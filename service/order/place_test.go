@@ -182,15 +182,21 @@ func TestNegativeQuantityAddsNoStock(t *testing.T) {
 	require.EqualValues(t, 15, fromTable[int64](t, s, "select stock from naive.products where id = 1"), "goods from nowhere")
 
 	user, mug := s.user(t), s.product(t, 500, 10)
-	_, err := order.Place(t.Context(), s.db, nil, request(user, "k", order.Item{ProductID: mug, Quantity: 8}, order.Item{ProductID: mug, Quantity: -5}))
-	require.ErrorIs(t, err, order.ErrQuantity)
-	require.EqualValues(t, 10, s.get(t, mug).Stock)
+	for _, quantities := range [][]int64{{-5}, {8, -5}, {-5, 8}} {
+		var items []order.Item
+		for _, q := range quantities {
+			items = append(items, order.Item{ProductID: mug, Quantity: q})
+		}
+		_, err := order.Place(t.Context(), s.db, nil, request(user, fmt.Sprint(quantities), items...))
+		require.ErrorIs(t, err, order.ErrQuantity)
+		require.EqualValues(t, 10, s.get(t, mug).Stock)
+	}
 	// Nor could it be written: not by somebody who forgets to look, either.
 	for _, quantity := range []int64{-5, 11} {
-		_, err = db.Autocommit(s.db).TakeStock(t.Context(), db.TakeStockParams{Ids: []int64{mug}, Quantities: []int64{quantity}})
+		_, err := db.Autocommit(s.db).TakeStock(t.Context(), db.TakeStockParams{Ids: []int64{mug}, Quantities: []int64{quantity}})
 		require.Equal(t, "23514", txn.SQLState(err), quantity)
 	}
-	_, err = db.Autocommit(s.db).TakeStock(t.Context(), db.TakeStockParams{Ids: []int64{mug, 1 << 40}, Quantities: []int64{1, 1}})
+	_, err := db.Autocommit(s.db).TakeStock(t.Context(), db.TakeStockParams{Ids: []int64{mug, 1 << 40}, Quantities: []int64{1, 1}})
 	require.Equal(t, "cardinal_number_domain_check", txn.ConstraintName(err), "a product that is not there")
 	require.EqualValues(t, 10, s.get(t, mug).Stock)
 }
