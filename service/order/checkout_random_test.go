@@ -20,11 +20,15 @@ import (
 )
 
 // Customers, workers whose answers get lost, a sweeper and people who change prices, all at once
-// and each with one attempt: none of them deadlocks, and in the end the provider has the money of
-// the orders that there are, no more and no less. The invariants of the database are asked then,
-// too.
+// and at all isolation levels, with one attempt at READ COMMITTED: none of them deadlocks, and in
+// the end the provider has the money of the orders that there are, no more and no less. The
+// invariants of the database are asked then, too.
 func TestCheckoutAtRandom(t *testing.T) {
-	s := setup(t, txn.Config{Options: txn.Options{MaxAttempts: 1}})
+	s := setup(t, txn.Config{})
+	var levels []*txn.DB
+	for _, level := range isolations {
+		levels = append(levels, s.at(level))
+	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	b := newOutside()
@@ -37,7 +41,7 @@ func TestCheckoutAtRandom(t *testing.T) {
 			family = &cart{user: s.user(t)}
 		}
 		c := &customer{
-			Rand: rand.New(rand.NewPCG(seed, uint64(n))), shop: s, outside: b, products: products, cart: family, name: fmt.Sprint("customer ", n),
+			Rand: rand.New(rand.NewPCG(seed, uint64(n))), levels: levels, outside: b, products: products, cart: family, name: fmt.Sprint("customer ", n),
 		}
 		running.Go(func() {
 			for range 40 {
@@ -84,7 +88,7 @@ var errLost = errors.New("the provider's answer was lost")
 type customer struct {
 	*rand.Rand
 	*cart
-	shop     *shop
+	levels   []*txn.DB
 	outside  *outside
 	products []int64
 	name     string
@@ -120,7 +124,7 @@ func pick[T any](c *customer, list *[]T) (one T, ok bool) {
 
 func (c *customer) anything(ctx context.Context) error {
 	c.calls++
-	key, d := fmt.Sprint(c.name, " ", c.calls), c.shop.db
+	key, d := fmt.Sprint(c.name, " ", c.calls), c.levels[c.IntN(3)]
 	items := []order.Item{
 		{ProductID: c.products[c.IntN(3)], Quantity: 1 + c.Int64N(2)}, {ProductID: c.products[c.IntN(3)], Quantity: 1},
 	}
@@ -168,7 +172,7 @@ func (c *customer) anything(ctx context.Context) error {
 
 // goOn pays a reservation, and then confirms or releases it, with a worker for the customer alone.
 func (c *customer) goOn(ctx context.Context, r order.Reservation, key string) error {
-	d := c.shop.db
+	d := c.levels[c.IntN(3)]
 	if c.IntN(4) == 0 {
 		_, err := order.Release(ctx, d, r.ID)
 		return err
