@@ -291,14 +291,6 @@ func (q *AutocommitQueries) CreateUser(ctx context.Context, arg CreateUserParams
 	return q.write.CreateUser(ctx, arg)
 }
 
-// CreateWelcomeBonus notes that a user got the bonus. The caller holds the user's lock and
-// has seen that there is none; otherwise it may fail with welcome_bonuses_pkey.
-//
-// Writes welcome_bonuses.
-func (q *AutocommitQueries) CreateWelcomeBonus(ctx context.Context, arg CreateWelcomeBonusParams) (WelcomeBonuse, error) {
-	return q.write.CreateWelcomeBonus(ctx, arg)
-}
-
 // EditPost changes an author's post if it is still in the version that the author read, and
 // returns it as it is then.
 //
@@ -425,11 +417,12 @@ func (q *AutocommitQueries) FindUserByEmail(ctx context.Context, email string) (
 	return q.read.FindUserByEmail(ctx, email)
 }
 
-// FindWelcomeBonus finds the transfer that gave a user the bonus.
+// FindWelcomeBonusOfAccount finds the transfer that gave the owner of an account the bonus, to
+// this account or another.
 //
-// Reads transfers, welcome_bonuses.
-func (q *AutocommitQueries) FindWelcomeBonus(ctx context.Context, userID int64) (Transfer, error) {
-	return q.read.FindWelcomeBonus(ctx, userID)
+// Reads accounts, transfers, welcome_bonuses.
+func (q *AutocommitQueries) FindWelcomeBonusOfAccount(ctx context.Context, accountID int64) (Transfer, error) {
+	return q.read.FindWelcomeBonusOfAccount(ctx, accountID)
 }
 
 // GetAccount reads an account as it was last committed. To decide on a change by what it
@@ -735,9 +728,10 @@ func (q *AutocommitQueries) NextReservation(ctx context.Context, lifetimeMs int6
 	return q.write.NextReservation(ctx, lifetimeMs)
 }
 
-// NoteWelcomeBonus is CreateWelcomeBonus for an account whose only bonus was transferred in
-// this transaction, and whose transfer's id nobody had to wait for. That there is no such
-// transfer is an error.
+// NoteWelcomeBonus notes that the owner of an account got the bonus, by the transfer to the
+// account whose id nobody had to wait for. That there is no such transfer is an error. The
+// caller holds the user's lock and has seen that it has had none; otherwise it may fail with
+// welcome_bonuses_pkey.
 //
 // Writes welcome_bonuses. Reads accounts, transfers.
 // Fails with a *txn.AffectedError unless it changes one row.

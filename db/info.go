@@ -301,14 +301,6 @@ var QueryInfo = []txn.QueryInfo{
 		Writes: []string{"users"},
 	},
 	{
-		Name: "CreateWelcomeBonus", Command: "one", Kind: txn.WriteQuery,
-		Writes: []string{"welcome_bonuses"},
-		Implied: []txn.QueryLock{
-			{Table: "transfers", Strength: "FOR KEY SHARE"},
-			{Table: "users", Strength: "FOR KEY SHARE"},
-		},
-	},
-	{
 		Name: "EditPost", Command: "one", Kind: txn.WriteQuery,
 		Writes:     []string{"posts"},
 		AffectsOne: true,
@@ -421,8 +413,8 @@ var QueryInfo = []txn.QueryInfo{
 		Reads: []string{"users"},
 	},
 	{
-		Name: "FindWelcomeBonus", Command: "one", Kind: txn.ReadQuery,
-		Reads: []string{"transfers", "welcome_bonuses"},
+		Name: "FindWelcomeBonusOfAccount", Command: "one", Kind: txn.ReadQuery,
+		Reads: []string{"accounts", "transfers", "welcome_bonuses"},
 	},
 	{
 		Name: "GetAccount", Command: "one", Kind: txn.ReadQuery,
@@ -787,6 +779,13 @@ var QueryInfo = []txn.QueryInfo{
 	},
 	{
 		Name: "LockUser", Command: "one", Kind: txn.LockQuery,
+		Locks: []txn.QueryLock{
+			{Table: "users", Strength: "FOR NO KEY UPDATE"},
+		},
+	},
+	{
+		Name: "LockUserOfAccount", Command: "one", Kind: txn.LockQuery,
+		Reads: []string{"accounts"},
 		Locks: []txn.QueryLock{
 			{Table: "users", Strength: "FOR NO KEY UPDATE"},
 		},

@@ -341,8 +341,3 @@ type (
 	CreateProfileParams = sqlcgen.CreateProfileParams
 	CreateUserParams    = sqlcgen.CreateUserParams
 )
-
-// Of the queries in welcome_bonus.sql.
-type (
-	CreateWelcomeBonusParams = sqlcgen.CreateWelcomeBonusParams
-)

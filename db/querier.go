@@ -69,10 +69,11 @@ type ReadQuerier interface {
 	// Reads users.
 	FindUserByEmail(ctx context.Context, email string) (User, error)
 
-	// FindWelcomeBonus finds the transfer that gave a user the bonus.
+	// FindWelcomeBonusOfAccount finds the transfer that gave the owner of an account the bonus, to
+	// this account or another.
 	//
-	// Reads transfers, welcome_bonuses.
-	FindWelcomeBonus(ctx context.Context, userID int64) (Transfer, error)
+	// Reads accounts, transfers, welcome_bonuses.
+	FindWelcomeBonusOfAccount(ctx context.Context, accountID int64) (Transfer, error)
 
 	// GetAccount reads an account as it was last committed. To decide on a change by what it
 	// says, lock the account instead.
@@ -469,12 +470,6 @@ type WriteQuerier interface {
 	// Writes users.
 	CreateUser(ctx context.Context, arg CreateUserParams) (User, error)
 
-	// CreateWelcomeBonus notes that a user got the bonus. The caller holds the user's lock and
-	// has seen that there is none; otherwise it may fail with welcome_bonuses_pkey.
-	//
-	// Writes welcome_bonuses.
-	CreateWelcomeBonus(ctx context.Context, arg CreateWelcomeBonusParams) (WelcomeBonuse, error)
-
 	// EditPost changes an author's post if it is still in the version that the author read, and
 	// returns it as it is then.
 	//
@@ -548,9 +543,10 @@ type WriteQuerier interface {
 	// Calls nextval().
 	NextReservation(ctx context.Context, lifetimeMs int64) (NextReservationRow, error)
 
-	// NoteWelcomeBonus is CreateWelcomeBonus for an account whose only bonus was transferred in
-	// this transaction, and whose transfer's id nobody had to wait for. That there is no such
-	// transfer is an error.
+	// NoteWelcomeBonus notes that the owner of an account got the bonus, by the transfer to the
+	// account whose id nobody had to wait for. That there is no such transfer is an error. The
+	// caller holds the user's lock and has seen that it has had none; otherwise it may fail with
+	// welcome_bonuses_pkey.
 	//
 	// Writes welcome_bonuses. Reads accounts, transfers.
 	// Fails with a *txn.AffectedError unless it changes one row.
@@ -936,6 +932,11 @@ type LockQuerier interface {
 	//
 	// Locks users FOR NO KEY UPDATE.
 	LockUser(ctx context.Context, id int64) (User, error)
+
+	// LockUserOfAccount is LockUser for the owner of an account.
+	//
+	// Locks users FOR NO KEY UPDATE. Reads accounts.
+	LockUserOfAccount(ctx context.Context, accountID int64) (User, error)
 
 	// LockUserOfReservation is LockUser for the one who reserved.
 	//

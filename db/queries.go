@@ -336,14 +336,6 @@ func (q *Queries) CreateUser(ctx context.Context, arg CreateUserParams) (User, e
 	return q.q.CreateUser(ctx, arg)
 }
 
-// CreateWelcomeBonus notes that a user got the bonus. The caller holds the user's lock and
-// has seen that there is none; otherwise it may fail with welcome_bonuses_pkey.
-//
-// Writes welcome_bonuses.
-func (q *Queries) CreateWelcomeBonus(ctx context.Context, arg CreateWelcomeBonusParams) (WelcomeBonuse, error) {
-	return q.q.CreateWelcomeBonus(ctx, arg)
-}
-
 // EditPost changes an author's post if it is still in the version that the author read, and
 // returns it as it is then.
 //
@@ -480,11 +472,12 @@ func (q *Queries) FindUserByEmail(ctx context.Context, email string) (User, erro
 	return q.q.FindUserByEmail(ctx, email)
 }
 
-// FindWelcomeBonus finds the transfer that gave a user the bonus.
+// FindWelcomeBonusOfAccount finds the transfer that gave the owner of an account the bonus, to
+// this account or another.
 //
-// Reads transfers, welcome_bonuses.
-func (q *Queries) FindWelcomeBonus(ctx context.Context, userID int64) (Transfer, error) {
-	return q.q.FindWelcomeBonus(ctx, userID)
+// Reads accounts, transfers, welcome_bonuses.
+func (q *Queries) FindWelcomeBonusOfAccount(ctx context.Context, accountID int64) (Transfer, error) {
+	return q.q.FindWelcomeBonusOfAccount(ctx, accountID)
 }
 
 // GetAccount reads an account as it was last committed. To decide on a change by what it
@@ -1033,6 +1026,13 @@ func (q *Queries) LockUser(ctx context.Context, id int64) (User, error) {
 	return q.q.LockUser(ctx, id)
 }
 
+// LockUserOfAccount is LockUser for the owner of an account.
+//
+// Locks users FOR NO KEY UPDATE. Reads accounts.
+func (q *Queries) LockUserOfAccount(ctx context.Context, accountID int64) (User, error) {
+	return q.q.LockUserOfAccount(ctx, accountID)
+}
+
 // LockUserOfReservation is LockUser for the one who reserved.
 //
 // Locks users FOR NO KEY UPDATE. Reads inventory_reservations.
@@ -1074,9 +1074,10 @@ func (q *Queries) NextReservation(ctx context.Context, lifetimeMs int64) (NextRe
 	return q.q.NextReservation(ctx, lifetimeMs)
 }
 
-// NoteWelcomeBonus is CreateWelcomeBonus for an account whose only bonus was transferred in
-// this transaction, and whose transfer's id nobody had to wait for. That there is no such
-// transfer is an error.
+// NoteWelcomeBonus notes that the owner of an account got the bonus, by the transfer to the
+// account whose id nobody had to wait for. That there is no such transfer is an error. The
+// caller holds the user's lock and has seen that it has had none; otherwise it may fail with
+// welcome_bonuses_pkey.
 //
 // Writes welcome_bonuses. Reads accounts, transfers.
 // Fails with a *txn.AffectedError unless it changes one row.

@@ -412,16 +412,6 @@ func (q *QueuedQueries) CreateUser(arg CreateUserParams) *txn.Pending[User] {
 	})
 }
 
-// CreateWelcomeBonus notes that a user got the bonus. The caller holds the user's lock and
-// has seen that there is none; otherwise it may fail with welcome_bonuses_pkey.
-//
-// Writes welcome_bonuses.
-func (q *QueuedQueries) CreateWelcomeBonus(arg CreateWelcomeBonusParams) *txn.Pending[WelcomeBonuse] {
-	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (WelcomeBonuse, error) {
-		return sqlcgen.New(d).CreateWelcomeBonus(context.Background(), arg)
-	})
-}
-
 // EditPost changes an author's post if it is still in the version that the author read, and
 // returns it as it is then.
 //
@@ -596,12 +586,13 @@ func (q *QueuedQueries) FindUserByEmail(email string) *txn.Pending[User] {
 	})
 }
 
-// FindWelcomeBonus finds the transfer that gave a user the bonus.
+// FindWelcomeBonusOfAccount finds the transfer that gave the owner of an account the bonus, to
+// this account or another.
 //
-// Reads transfers, welcome_bonuses.
-func (q *QueuedQueries) FindWelcomeBonus(userID int64) *txn.Pending[Transfer] {
+// Reads accounts, transfers, welcome_bonuses.
+func (q *QueuedQueries) FindWelcomeBonusOfAccount(accountID int64) *txn.Pending[Transfer] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Transfer, error) {
-		return sqlcgen.New(d).FindWelcomeBonus(context.Background(), userID)
+		return sqlcgen.New(d).FindWelcomeBonusOfAccount(context.Background(), accountID)
 	})
 }
 
@@ -1293,6 +1284,15 @@ func (q *QueuedQueries) LockUser(id int64) *txn.Pending[User] {
 	})
 }
 
+// LockUserOfAccount is LockUser for the owner of an account.
+//
+// Locks users FOR NO KEY UPDATE. Reads accounts.
+func (q *QueuedQueries) LockUserOfAccount(accountID int64) *txn.Pending[User] {
+	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (User, error) {
+		return sqlcgen.New(d).LockUserOfAccount(context.Background(), accountID)
+	})
+}
+
 // LockUserOfReservation is LockUser for the one who reserved.
 //
 // Locks users FOR NO KEY UPDATE. Reads inventory_reservations.
@@ -1344,9 +1344,10 @@ func (q *QueuedQueries) NextReservation(lifetimeMs int64) *txn.Pending[NextReser
 	})
 }
 
-// NoteWelcomeBonus is CreateWelcomeBonus for an account whose only bonus was transferred in
-// this transaction, and whose transfer's id nobody had to wait for. That there is no such
-// transfer is an error.
+// NoteWelcomeBonus notes that the owner of an account got the bonus, by the transfer to the
+// account whose id nobody had to wait for. That there is no such transfer is an error. The
+// caller holds the user's lock and has seen that it has had none; otherwise it may fail with
+// welcome_bonuses_pkey.
 //
 // Writes welcome_bonuses. Reads accounts, transfers.
 // Fails with a *txn.AffectedError unless it changes one row.
@@ -1704,12 +1705,13 @@ func (q *QueuedReadQueries) FindUserByEmail(email string) *txn.Pending[User] {
 	})
 }
 
-// FindWelcomeBonus finds the transfer that gave a user the bonus.
+// FindWelcomeBonusOfAccount finds the transfer that gave the owner of an account the bonus, to
+// this account or another.
 //
-// Reads transfers, welcome_bonuses.
-func (q *QueuedReadQueries) FindWelcomeBonus(userID int64) *txn.Pending[Transfer] {
+// Reads accounts, transfers, welcome_bonuses.
+func (q *QueuedReadQueries) FindWelcomeBonusOfAccount(accountID int64) *txn.Pending[Transfer] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) (Transfer, error) {
-		return sqlcgen.New(d).FindWelcomeBonus(context.Background(), userID)
+		return sqlcgen.New(d).FindWelcomeBonusOfAccount(context.Background(), accountID)
 	})
 }
 

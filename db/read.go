@@ -111,11 +111,12 @@ func (q *ReadQueries) FindUserByEmail(ctx context.Context, email string) (User, 
 	return q.q.FindUserByEmail(ctx, email)
 }
 
-// FindWelcomeBonus finds the transfer that gave a user the bonus.
+// FindWelcomeBonusOfAccount finds the transfer that gave the owner of an account the bonus, to
+// this account or another.
 //
-// Reads transfers, welcome_bonuses.
-func (q *ReadQueries) FindWelcomeBonus(ctx context.Context, userID int64) (Transfer, error) {
-	return q.q.FindWelcomeBonus(ctx, userID)
+// Reads accounts, transfers, welcome_bonuses.
+func (q *ReadQueries) FindWelcomeBonusOfAccount(ctx context.Context, accountID int64) (Transfer, error) {
+	return q.q.FindWelcomeBonusOfAccount(ctx, accountID)
 }
 
 // GetAccount reads an account as it was last committed. To decide on a change by what it

@@ -10,6 +10,10 @@ SELECT * FROM users WHERE lower(email) = lower(sqlc.arg(email));
 -- rows that refer to it.
 SELECT * FROM users WHERE id = sqlc.arg(id) FOR NO KEY UPDATE;
 
+-- name: LockUserOfAccount :one
+-- LockUserOfAccount is LockUser for the owner of an account.
+SELECT u.* FROM accounts a JOIN users u ON u.id = a.user_id WHERE a.id = sqlc.arg(account_id) FOR NO KEY UPDATE OF u;
+
 -- name: CreateUser :one
 -- CreateUser fails with the unique index users_email_key if the address is taken.
 INSERT INTO users (email, name) VALUES (sqlc.arg(email), sqlc.arg(name)) RETURNING *;

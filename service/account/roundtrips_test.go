@@ -72,7 +72,7 @@ func TestRoundTrips(t *testing.T) {
 			_, err := account.SignUp(ctx, d, account.SignUpRequest{Email: key[len(key)-1:] + "@example.com", Name: key})
 			return err
 		}},
-		{"welcome bonus", 6, func(ctx context.Context, _ string) error {
+		{"welcome bonus", 2, func(ctx context.Context, _ string) error {
 			id := bonuses[0]
 			bonuses = bonuses[1:]
 			_, err := account.GrantWelcomeBonus(ctx, d, id)
@@ -119,6 +119,32 @@ func TestAnswerLostWithCommit(t *testing.T) {
 			require.Equal(t, receipt.TransferID, again.TransferID)
 			require.Equal(t, receipt.At, again.At)
 		}
+	}
+}
+
+// The same for a bonus, which has no key.
+func TestBonusWhoseAnswerIsLost(t *testing.T) {
+	b := setup(t, txn.Config{})
+	for _, lost := range []string{"^commit", "RecordTransfer"} {
+		proxy := txntest.NewProxy(t, b.AppURL())
+		d, err := txn.Open(t.Context(), proxy.URL(), txn.Config{})
+		require.NoError(t, err)
+		t.Cleanup(d.Close)
+		_, warm, _ := b.unwelcomed(t)
+		_, err = account.GrantWelcomeBonus(t.Context(), d, warm)
+		require.NoError(t, err)
+
+		_, first, second := b.unwelcomed(t)
+		cut := proxy.Arm(faultproxy.Fault{SQL: lost, Answer: true, Do: faultproxy.Cut{}})
+		receipt, err := account.GrantWelcomeBonus(t.Context(), d, first)
+		require.NoError(t, err, lost)
+		require.NoError(t, cut.WaitSession(t.Context()))
+		require.False(t, receipt.Replayed, "%s: this call paid it", lost)
+		again, err := account.GrantWelcomeBonus(t.Context(), d, second)
+		require.NoError(t, err)
+		require.True(t, again.Replayed)
+		require.Equal(t, receipt.TransferID, again.TransferID)
+		require.Equal(t, account.WelcomeBonus, b.balance(t, first)+b.balance(t, second))
 	}
 }
 

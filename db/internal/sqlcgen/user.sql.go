@@ -180,3 +180,24 @@ func (q *Queries) LockUser(ctx context.Context, id int64) (User, error) {
 	}
 	return i, err
 }
+
+const lockUserOfAccount = `-- name: LockUserOfAccount :one
+SELECT u.id, u.email, u.name, u.active, u.created_at FROM accounts a JOIN users u ON u.id = a.user_id WHERE a.id = $1 FOR NO KEY UPDATE OF u
+`
+
+// LockUserOfAccount is LockUser for the owner of an account.
+func (q *Queries) LockUserOfAccount(ctx context.Context, accountID int64) (User, error) {
+	row := q.db.QueryRow(ctx, lockUserOfAccount, accountID)
+	var i User
+	err := row.Scan(
+		&i.ID,
+		&i.Email,
+		&i.Name,
+		&i.Active,
+		&i.CreatedAt,
+	)
+	if err != nil {
+		err = fmt.Errorf("query LockUserOfAccount: %w", err)
+	}
+	return i, err
+}

@@ -10,34 +10,15 @@ import (
 	"fmt"
 )
 
-const createWelcomeBonus = `-- name: CreateWelcomeBonus :one
-INSERT INTO welcome_bonuses (user_id, transfer_id) VALUES ($1, $2) RETURNING user_id, transfer_id, created_at
+const findWelcomeBonusOfAccount = `-- name: FindWelcomeBonusOfAccount :one
+SELECT t.id, t.kind, t.idempotency_key, t.from_account, t.to_account, t.amount_minor, t.memo, t.created_at, t.from_kind, t.to_kind FROM accounts a JOIN welcome_bonuses b ON b.user_id = a.user_id JOIN transfers t ON t.id = b.transfer_id
+WHERE a.id = $1
 `
 
-type CreateWelcomeBonusParams struct {
-	UserID     int64
-	TransferID int64
-}
-
-// CreateWelcomeBonus notes that a user got the bonus. The caller holds the user's lock and
-// has seen that there is none; otherwise it may fail with welcome_bonuses_pkey.
-func (q *Queries) CreateWelcomeBonus(ctx context.Context, arg CreateWelcomeBonusParams) (WelcomeBonuse, error) {
-	row := q.db.QueryRow(ctx, createWelcomeBonus, arg.UserID, arg.TransferID)
-	var i WelcomeBonuse
-	err := row.Scan(&i.UserID, &i.TransferID, &i.CreatedAt)
-	if err != nil {
-		err = fmt.Errorf("query CreateWelcomeBonus: %w", err)
-	}
-	return i, err
-}
-
-const findWelcomeBonus = `-- name: FindWelcomeBonus :one
-SELECT t.id, t.kind, t.idempotency_key, t.from_account, t.to_account, t.amount_minor, t.memo, t.created_at, t.from_kind, t.to_kind FROM welcome_bonuses b JOIN transfers t ON t.id = b.transfer_id WHERE b.user_id = $1
-`
-
-// FindWelcomeBonus finds the transfer that gave a user the bonus.
-func (q *Queries) FindWelcomeBonus(ctx context.Context, userID int64) (Transfer, error) {
-	row := q.db.QueryRow(ctx, findWelcomeBonus, userID)
+// FindWelcomeBonusOfAccount finds the transfer that gave the owner of an account the bonus, to
+// this account or another.
+func (q *Queries) FindWelcomeBonusOfAccount(ctx context.Context, accountID int64) (Transfer, error) {
+	row := q.db.QueryRow(ctx, findWelcomeBonusOfAccount, accountID)
 	var i Transfer
 	err := row.Scan(
 		&i.ID,
@@ -52,7 +33,7 @@ func (q *Queries) FindWelcomeBonus(ctx context.Context, userID int64) (Transfer,
 		&i.ToKind,
 	)
 	if err != nil {
-		err = fmt.Errorf("query FindWelcomeBonus: %w", err)
+		err = fmt.Errorf("query FindWelcomeBonusOfAccount: %w", err)
 	}
 	return i, err
 }
@@ -64,9 +45,10 @@ WHERE a.id = $1 AND t.kind = 'welcome_bonus'
 RETURNING user_id, transfer_id, created_at
 `
 
-// NoteWelcomeBonus is CreateWelcomeBonus for an account whose only bonus was transferred in
-// this transaction, and whose transfer's id nobody had to wait for. That there is no such
-// transfer is an error.
+// NoteWelcomeBonus notes that the owner of an account got the bonus, by the transfer to the
+// account whose id nobody had to wait for. That there is no such transfer is an error. The
+// caller holds the user's lock and has seen that it has had none; otherwise it may fail with
+// welcome_bonuses_pkey.
 //
 // @affects one
 func (q *Queries) NoteWelcomeBonus(ctx context.Context, accountID int64) (WelcomeBonuse, error) {
