@@ -139,10 +139,7 @@ func (d *demo) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 		return err
 	}
 	fmt.Fprintf(stderr, "%s; seed %d\n", l.intention(), d.seed)
-	show := startProgress(stderr, l.line)
-	err = l.run(ctx)
-	show.stop()
-	if err != nil {
+	if err := l.run(ctx, stderr); err != nil {
 		return err
 	}
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ type load struct {
 	demo  *demo
 	stage *stage
 	parts []*part
+	crew  *crew
 	toll  *toll
 
 	// The faults of this load. The last two are between COMMIT and its answer.
@@ -70,9 +72,12 @@ func (l *load) faults() []*fault {
 	return []*fault{l.kills, l.cuts, l.restarts, l.commitKills, l.commitCuts}
 }
 
+// open opens the scenes. What is lost in a crash then is the whole demonstration, so that COMMIT need
+// not wait for the disk.
 func (l *load) open(ctx context.Context) error {
+	d := txn.New(l.stage.app, txn.Config{Options: txn.Options{SynchronousCommit: txn.SyncOff}})
 	for _, p := range l.parts {
-		if err := p.open(ctx, p.d); err != nil {
+		if err := p.open(ctx, d); err != nil {
 			return fmt.Errorf("demo: open %s: %w", p.name, err)
 		}
 	}
@@ -122,8 +127,23 @@ func (l *load) errands() iter.Seq[errand] {
 }
 
 // run asks for everything while connections are ended, and returns when every call has
-// returned.
-func (l *load) run(ctx context.Context) error {
+// returned and every job is done.
+func (l *load) run(ctx context.Context, stderr io.Writer) (err error) {
+	if l.crew, err = l.stage.hire(ctx, l.toll); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.crew.leave(ctx)) }()
+	show := startProgress(stderr, l.line)
+	err = l.ask(ctx)
+	show.stop()
+	if err != nil {
+		return err
+	}
+	return l.crew.finish(ctx, l.stage.admin, stderr)
+}
+
+// ask asks for everything, and returns when every call has returned.
+func (l *load) ask(ctx context.Context) error {
 	l.start = time.Now()
 	defer func() { l.took = time.Since(l.start) }()
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -103,7 +103,7 @@ func (l *load) report(ctx context.Context) (*summary, error) {
 	if err := l.stage.settle(ctx); err != nil {
 		return nil, err
 	}
-	audits, err := l.audit(ctx)
+	audits, jobs, err := l.audit(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("demo: read the books: %w", err)
 	}
@@ -128,13 +128,13 @@ func (l *load) report(ctx context.Context) (*summary, error) {
 	}
 	r.figures = all.figures(stored)
 	r.Unexplained = append([]string{}, all.errors[:min(examples, len(all.errors))]...)
-	r.Sums = slices.Concat(requestSums(all, stored), l.faultSums(), sums)
+	r.Sums = slices.Concat(requestSums(all, stored), jobs, l.faultSums(), sums)
 	r.Right = !slices.ContainsFunc(r.Sums, func(s sum) bool { return !s.Right })
 	return r, nil
 }
 
 // audit reads all books as of one moment, as the superuser.
-func (l *load) audit(ctx context.Context) (audits []audit, err error) {
+func (l *load) audit(ctx context.Context) (audits []audit, jobs []sum, err error) {
 	opts := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err = pgx.BeginTxFunc(ctx, l.stage.admin, opts, func(tx pgx.Tx) error {
 		for _, p := range l.parts {
@@ -149,9 +149,10 @@ func (l *load) audit(ctx context.Context) (audits []audit, err error) {
 			a.sums = append(a.sums, always...)
 			audits = append(audits, a)
 		}
-		return nil
+		jobs, err = l.crew.sums(ctx, tx)
+		return err
 	})
-	return audits, err
+	return audits, jobs, err
 }
 
 // figures are the tally's, beside what the database holds.

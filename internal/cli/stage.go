@@ -48,7 +48,7 @@ func openStage(ctx context.Context, postgres string, workers int) (*stage, error
 		Version: postgres,
 		Settings: map[string]string{
 			// Besides the application's there are the superuser's, and some that are just ending.
-			"max_connections":  strconv.Itoa(workers + spareConnections + 30),
+			"max_connections":  strconv.Itoa(workers + spareConnections + crewConnections + 30),
 			"deadlock_timeout": deadlockTimeout.String(),
 		},
 	})
