@@ -300,9 +300,10 @@ func (q *AutocommitQueries) EditPost(ctx context.Context, arg EditPostParams) (P
 	return sqlcgen.New(sqlcbind.Guarded(sqlcbind.Autocommit(q.d), guardEditPost)).EditPost(ctx, arg)
 }
 
-// EndBooking frees the seat of a live booking: of a hold, and where status is to be cancelled
-// of a confirmed one too. The row says what the booking was before, and whether it was ended
-// now. The caller has locked the seat by the statement before (LockSeatOfBooking).
+// EndBooking frees the seat of a live booking: of a hold that has not ended, by the clock, and
+// where status is to be cancelled of a confirmed one too. The row says what the booking was
+// before, and whether it was ended now. The caller has locked the seat by the statement before
+// (LockSeatOfBooking).
 //
 // Writes bookings, seats. Reads bookings, seats.
 func (q *AutocommitQueries) EndBooking(ctx context.Context, arg EndBookingParams) (EndBookingRow, error) {

@@ -477,9 +477,10 @@ type WriteQuerier interface {
 	// Fails with a *txn.StaleError if the row has another version, with txn.ErrNotFound if it is gone.
 	EditPost(ctx context.Context, arg EditPostParams) (Post, error)
 
-	// EndBooking frees the seat of a live booking: of a hold, and where status is to be cancelled
-	// of a confirmed one too. The row says what the booking was before, and whether it was ended
-	// now. The caller has locked the seat by the statement before (LockSeatOfBooking).
+	// EndBooking frees the seat of a live booking: of a hold that has not ended, by the clock, and
+	// where status is to be cancelled of a confirmed one too. The row says what the booking was
+	// before, and whether it was ended now. The caller has locked the seat by the statement before
+	// (LockSeatOfBooking).
 	//
 	// Writes bookings, seats. Reads bookings, seats.
 	EndBooking(ctx context.Context, arg EndBookingParams) (EndBookingRow, error)

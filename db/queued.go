@@ -423,9 +423,10 @@ func (q *QueuedQueries) EditPost(arg EditPostParams) *txn.Pending[Post] {
 	})
 }
 
-// EndBooking frees the seat of a live booking: of a hold, and where status is to be cancelled
-// of a confirmed one too. The row says what the booking was before, and whether it was ended
-// now. The caller has locked the seat by the statement before (LockSeatOfBooking).
+// EndBooking frees the seat of a live booking: of a hold that has not ended, by the clock, and
+// where status is to be cancelled of a confirmed one too. The row says what the booking was
+// before, and whether it was ended now. The caller has locked the seat by the statement before
+// (LockSeatOfBooking).
 //
 // Writes bookings, seats. Reads bookings, seats.
 func (q *QueuedQueries) EndBooking(arg EndBookingParams) *txn.Pending[EndBookingRow] {

@@ -130,12 +130,14 @@ SELECT booking.event_id, booking.seat_id, booking.label, booking.status, booking
 FROM booking;
 
 -- name: EndBooking :one
--- EndBooking frees the seat of a live booking: of a hold, and where status is to be cancelled
--- of a confirmed one too. The row says what the booking was before, and whether it was ended
--- now. The caller has locked the seat by the statement before (LockSeatOfBooking).
+-- EndBooking frees the seat of a live booking: of a hold that has not ended, by the clock, and
+-- where status is to be cancelled of a confirmed one too. The row says what the booking was
+-- before, and whether it was ended now. The caller has locked the seat by the statement before
+-- (LockSeatOfBooking).
 WITH booking AS MATERIALIZED (
     SELECT b.id, b.event_id, b.seat_id, s.label, b.status, b.expires_at,
-           b.status = 'held' OR b.status = 'confirmed' AND sqlc.arg(status)::booking_status = 'cancelled' AS can
+           b.status = 'held' AND b.expires_at > clock_timestamp()
+               OR b.status = 'confirmed' AND sqlc.arg(status)::booking_status = 'cancelled' AS can
     FROM bookings b JOIN seats s ON s.id = b.seat_id
     WHERE b.id = sqlc.arg(id) AND b.user_id = sqlc.arg(user_id)
 ), ended AS (

@@ -35,8 +35,8 @@ func Confirm(ctx context.Context, t txn.Transactor, r ChangeRequest) (Ticket, er
 	return r.changed(db.EndBookingRow(row), db.BookingStatusConfirmed)
 }
 
-// Release gives a hold back before it ends. What is released already stays so. What has been
-// confirmed is not a hold any more: Cancel is for that.
+// Release gives a hold back before it ends, by the server's clock. What is released already
+// stays so. What has been confirmed is not a hold any more: Cancel is for that.
 //
 // It locks the seat FOR NO KEY UPDATE, then the booking; at any isolation level.
 //
@@ -45,8 +45,8 @@ func Release(ctx context.Context, t txn.Transactor, r ChangeRequest) (Ticket, er
 	return r.end(ctx, t, "booking: release", db.BookingStatusReleased)
 }
 
-// Cancel ends a confirmed booking, or a hold: the seat is free again. What is cancelled
-// already stays so.
+// Cancel ends a confirmed booking, or a hold that has not ended by itself: the seat is free
+// again. What is cancelled already stays so.
 //
 // It locks the seat FOR NO KEY UPDATE, then the booking; at any isolation level.
 //

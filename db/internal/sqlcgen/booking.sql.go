@@ -260,7 +260,8 @@ func (q *Queries) ConfirmBooking(ctx context.Context, arg ConfirmBookingParams) 
 const endBooking = `-- name: EndBooking :one
 WITH booking AS MATERIALIZED (
     SELECT b.id, b.event_id, b.seat_id, s.label, b.status, b.expires_at,
-           b.status = 'held' OR b.status = 'confirmed' AND $1::booking_status = 'cancelled' AS can
+           b.status = 'held' AND b.expires_at > clock_timestamp()
+               OR b.status = 'confirmed' AND $1::booking_status = 'cancelled' AS can
     FROM bookings b JOIN seats s ON s.id = b.seat_id
     WHERE b.id = $2 AND b.user_id = $3
 ), ended AS (
@@ -291,9 +292,10 @@ type EndBookingRow struct {
 	Done      bool
 }
 
-// EndBooking frees the seat of a live booking: of a hold, and where status is to be cancelled
-// of a confirmed one too. The row says what the booking was before, and whether it was ended
-// now. The caller has locked the seat by the statement before (LockSeatOfBooking).
+// EndBooking frees the seat of a live booking: of a hold that has not ended, by the clock, and
+// where status is to be cancelled of a confirmed one too. The row says what the booking was
+// before, and whether it was ended now. The caller has locked the seat by the statement before
+// (LockSeatOfBooking).
 func (q *Queries) EndBooking(ctx context.Context, arg EndBookingParams) (EndBookingRow, error) {
 	row := q.db.QueryRow(ctx, endBooking, arg.Status, arg.ID, arg.UserID)
 	var i EndBookingRow
