@@ -157,3 +157,15 @@ func askOnce[T any](ctx context.Context, t txn.Transactor, opts txn.Options, que
 	}
 	return pending.Value()
 }
+
+// read makes a read-only transaction of what queue queues, and returns the answer.
+func read[T any](ctx context.Context, t txn.ReadTransactor, label string, queue func(*db.QueuedReadQueries) *txn.Pending[T]) (answer T, err error) {
+	opts := txn.Options{Label: label, FlushJoined: true}
+	pending, err := txn.WithReadTxValue(ctx, t, opts, func(_ context.Context, rx *txn.ReadTx) (*txn.Pending[T], error) {
+		return queue(db.NewRead(rx).Queued()), nil
+	})
+	if err != nil {
+		return answer, refused(err)
+	}
+	return pending.Value()
+}

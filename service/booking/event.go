@@ -25,8 +25,12 @@ func CreateEvent(ctx context.Context, t txn.Transactor, r CreateEventRequest) (i
 	made, err := askOnce(ctx, t, txn.Options{Label: "booking: create event"}, func(q *db.QueuedQueries) *txn.Pending[int64] {
 		return q.CreateEvent(db.CreateEventParams{Code: r.Code, Name: r.Name, SeatsPerUser: r.SeatsPerUser, Labels: r.Seats})
 	})
-	if errors.Is(err, txn.ErrAnswerLost) {
-		return FindEvent(ctx, t, r.Code) // it is committed
+	if errors.Is(err, txn.ErrAnswerLost) { // it is committed
+		found, again := FindEvent(ctx, t, r.Code)
+		if again != nil {
+			return 0, fmt.Errorf("create event: %w; asked for its id: %w", err, again)
+		}
+		return found, nil
 	}
 	if err != nil {
 		return 0, fmt.Errorf("create event: %w", err)
@@ -38,17 +42,16 @@ func CreateEvent(ctx context.Context, t txn.Transactor, r CreateEventRequest) (i
 //
 // It is refused with ErrUnknownEvent.
 func FindEvent(ctx context.Context, t txn.ReadTransactor, code string) (int64, error) {
-	opts := txn.Options{Label: "booking: find event"}
-	return txn.WithReadTxValue(ctx, t, opts, func(ctx context.Context, rx *txn.ReadTx) (int64, error) {
-		e, err := db.NewRead(rx).FindEventByCode(ctx, code)
-		if errors.Is(err, txn.ErrNotFound) {
-			return 0, fmt.Errorf("%w: %q", ErrUnknownEvent, code)
-		}
-		if err != nil {
-			return 0, fmt.Errorf("find event: %w", refused(err))
-		}
-		return e.ID, nil
+	e, err := read(ctx, t, "booking: find event", func(q *db.QueuedReadQueries) *txn.Pending[db.Event] {
+		return q.FindEventByCode(code)
 	})
+	if errors.Is(err, txn.ErrNotFound) {
+		return 0, fmt.Errorf("%w: %q", ErrUnknownEvent, code)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find event: %w", err)
+	}
+	return e.ID, nil
 }
 
 // Sizes of a page of seats.
@@ -91,17 +94,10 @@ func AvailableSeats(ctx context.Context, t txn.ReadTransactor, r SeatsRequest) (
 		r.Limit = DefaultPage
 	}
 	r.Limit = min(r.Limit, MaxPage)
-	opts := txn.Options{Label: "booking: available seats", FlushJoined: true}
-	rows, err := txn.WithReadTxValue(ctx, t, opts, func(ctx context.Context, rx *txn.ReadTx) (*txn.Pending[[]db.ListAvailableSeatsRow], error) {
+	found, err := read(ctx, t, "booking: available seats", func(q *db.QueuedReadQueries) *txn.Pending[[]db.ListAvailableSeatsRow] {
 		// One more than asked for tells whether there is another page.
-		return db.NewRead(rx).Queued().ListAvailableSeats(db.ListAvailableSeatsParams{
-			EventID: r.Event, AfterID: r.After, MaxRows: int64(r.Limit) + 1,
-		}), nil
+		return q.ListAvailableSeats(db.ListAvailableSeatsParams{EventID: r.Event, AfterID: r.After, MaxRows: int64(r.Limit) + 1})
 	})
-	if err != nil {
-		return Page{}, fmt.Errorf("available seats: %w", err)
-	}
-	found, err := rows.Value()
 	if err != nil {
 		return Page{}, fmt.Errorf("available seats: %w", err)
 	}

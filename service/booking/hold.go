@@ -92,14 +92,9 @@ func (r ChangeRequest) changed(row db.EndBookingRow, status db.BookingStatus) (T
 //
 // It is refused with ErrUnknownBooking.
 func Find(ctx context.Context, t txn.ReadTransactor, r ChangeRequest) (Ticket, error) {
-	opts := txn.Options{Label: "booking: find", FlushJoined: true}
-	pending, err := txn.WithReadTxValue(ctx, t, opts, func(_ context.Context, rx *txn.ReadTx) (*txn.Pending[db.GetBookingRow], error) {
-		return db.NewRead(rx).Queued().GetBooking(db.GetBookingParams{ID: r.Booking, UserID: r.User}), nil
+	row, err := read(ctx, t, "booking: find", func(q *db.QueuedReadQueries) *txn.Pending[db.GetBookingRow] {
+		return q.GetBooking(db.GetBookingParams{ID: r.Booking, UserID: r.User})
 	})
-	if err != nil {
-		return Ticket{}, r.failed(err)
-	}
-	row, err := pending.Value()
 	if err != nil {
 		return Ticket{}, r.failed(err)
 	}
