@@ -357,6 +357,7 @@ var QueryInfo = []txn.QueryInfo{
 	},
 	{
 		Name: "FeaturePost", Command: "one", Kind: txn.WriteQuery,
+		Reads:  []string{"posts"},
 		Writes: []string{"featured_posts", "front_pages"},
 		Implied: []txn.QueryLock{
 			{Table: "front_pages", Strength: "FOR KEY SHARE"},

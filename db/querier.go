@@ -501,12 +501,13 @@ type WriteQuerier interface {
 	// Writes refunds.
 	FailRefund(ctx context.Context, arg FailRefundParams) (int64, error)
 
-	// FeaturePost puts a post on today's front page, and returns its slot. No row, and nothing was
-	// done: the page is full. It fails with featured_posts_pkey if the post was featured before,
-	// and with featured_posts_author_id_day_key if another one of the author is there today. Until
-	// the transaction ends, others who want a slot wait.
+	// FeaturePost puts a post on today's front page, and returns its slot; zero, and nothing was
+	// done: the page is full. No row, and nothing was done: there is no such post of the author, or
+	// it is a draft. It fails with featured_posts_pkey if the post was featured before, and with
+	// featured_posts_author_id_day_key if another one of the author is there today. Until the
+	// transaction ends, others who want a slot wait.
 	//
-	// Writes featured_posts, front_pages.
+	// Writes featured_posts, front_pages. Reads posts.
 	FeaturePost(ctx context.Context, arg FeaturePostParams) (int16, error)
 
 	// GiveUpPayments ends the payments of reservations that were released or have expired: those

@@ -387,12 +387,13 @@ func (q *Queries) FailRefund(ctx context.Context, arg FailRefundParams) (int64, 
 	return q.q.FailRefund(ctx, arg)
 }
 
-// FeaturePost puts a post on today's front page, and returns its slot. No row, and nothing was
-// done: the page is full. It fails with featured_posts_pkey if the post was featured before,
-// and with featured_posts_author_id_day_key if another one of the author is there today. Until
-// the transaction ends, others who want a slot wait.
+// FeaturePost puts a post on today's front page, and returns its slot; zero, and nothing was
+// done: the page is full. No row, and nothing was done: there is no such post of the author, or
+// it is a draft. It fails with featured_posts_pkey if the post was featured before, and with
+// featured_posts_author_id_day_key if another one of the author is there today. Until the
+// transaction ends, others who want a slot wait.
 //
-// Writes featured_posts, front_pages.
+// Writes featured_posts, front_pages. Reads posts.
 func (q *Queries) FeaturePost(ctx context.Context, arg FeaturePostParams) (int16, error) {
 	return q.q.FeaturePost(ctx, arg)
 }

@@ -52,11 +52,12 @@ func failures(errs []error) (n int) {
 //
 // It locks the front page until the transaction ends: who wants a slot too waits, and is given
 // up by ExtraLockTimeout, with txn.ErrLockNotAvailable. It is refused with ErrFrontPageFull,
-// ErrFeaturedToday or ErrFeaturedBefore.
+// ErrFeaturedToday or ErrFeaturedBefore, and with ErrUnknownPost what is no published post of
+// the author, wherever it is called.
 func FrontPage(ctx context.Context, tx *txn.Tx, p Post) error {
-	_, err := db.New(tx).FeaturePost(ctx, db.FeaturePostParams{PostID: p.ID, AuthorID: p.Author})
+	slot, err := db.New(tx).FeaturePost(ctx, db.FeaturePostParams{PostID: p.ID, AuthorID: p.Author})
 	if errors.Is(err, txn.ErrNotFound) {
-		return ErrFrontPageFull
+		return &UnknownPostError{PostID: p.ID}
 	}
 	if txn.SQLState(err) == stateUniqueViolation {
 		switch txn.ConstraintName(err) {
@@ -65,6 +66,9 @@ func FrontPage(ctx context.Context, tx *txn.Tx, p Post) error {
 		case "featured_posts_pkey":
 			return ErrFeaturedBefore
 		}
+	}
+	if err == nil && slot == 0 {
+		return ErrFrontPageFull
 	}
 	return err
 }

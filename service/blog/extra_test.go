@@ -48,6 +48,14 @@ func TestFrontPage(t *testing.T) {
 		return blog.FrontPage(ctx, tx, old)
 	}), blog.ErrFeaturedBefore)
 
+	// Readers would be shown what is their author's alone, or somebody else's as the author's.
+	draft, stolen := b.draft(t, b.user(t)), b.published(t, b.user(t))
+	stolen.Author = old.Author
+	for _, p := range []blog.Post{draft, stolen} {
+		require.Equal(t, &blog.UnknownPostError{PostID: p.ID}, txn.WithTx(t.Context(), b.db, txn.Options{Label: "test: feature"},
+			func(ctx context.Context, tx *txn.Tx) error { return blog.FrontPage(ctx, tx, p) }))
+	}
+
 	for _, want := range []int{2, 3} {
 		p, err := b.publish(t, b.db, blog.FrontPage)
 		require.NoError(t, err)
