@@ -53,7 +53,7 @@ WHEN 0 THEN (-1)::information_schema.cardinal_number ELSE pg_catalog.length('no'
 	guardEditPost = &sqlcbind.Guard{
 		SQL: `-- name: EditPost :one
 WITH interlock_changed AS (
-UPDATE posts SET title = $1, content = $2, updated_at = now(), version = version + 1
+UPDATE posts SET title = $1, content = $2, updated_at = statement_timestamp(), version = version + 1
 WHERE id = $3 AND author_id = $4 AND version = $5
 RETURNING id, author_id, title, content, status, version, idempotency_key, request_digest, created_at, updated_at, published_at)
 SELECT interlock_changed.* FROM (VALUES (1)) AS interlock_one LEFT JOIN interlock_changed ON true
@@ -81,7 +81,7 @@ WHEN 0 THEN (-1)::information_schema.cardinal_number ELSE pg_catalog.length('no'
 	guardPublishPost = &sqlcbind.Guard{
 		SQL: `-- name: PublishPost :one
 WITH interlock_changed AS (
-UPDATE posts SET status = 'published', published_at = now(), updated_at = now(), version = version + 1
+UPDATE posts SET status = 'published', published_at = statement_timestamp(), updated_at = statement_timestamp(), version = version + 1
 WHERE id = $1 AND status = 'draft'
 RETURNING id, author_id, title, content, status, version, idempotency_key, request_digest, created_at, updated_at, published_at)
 SELECT interlock_changed.* FROM (VALUES (1)) AS interlock_one LEFT JOIN interlock_changed ON true

@@ -471,7 +471,7 @@ type WriteQuerier interface {
 	CreateUser(ctx context.Context, arg CreateUserParams) (User, error)
 
 	// EditPost changes an author's post if it is still in the version that the author read, and
-	// returns it as it is then.
+	// returns it as it is then. For its time, see PublishPost.
 	//
 	// Writes posts.
 	// Fails with a *txn.StaleError if the row has another version, with txn.ErrNotFound if it is gone.
@@ -562,6 +562,8 @@ type WriteQuerier interface {
 
 	// PublishPost makes a draft a published post, and returns it. It fails with
 	// posts_published_title_length or posts_published_content_length where that is too little.
+	// The times are the statement's, not now(): the transaction may have begun before the version
+	// that it changes was written, and time is not to go back.
 	//
 	// Writes posts.
 	// Fails with a *txn.AffectedError unless it changes one row.

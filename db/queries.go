@@ -337,7 +337,7 @@ func (q *Queries) CreateUser(ctx context.Context, arg CreateUserParams) (User, e
 }
 
 // EditPost changes an author's post if it is still in the version that the author read, and
-// returns it as it is then.
+// returns it as it is then. For its time, see PublishPost.
 //
 // Writes posts.
 // Fails with a *txn.StaleError if the row has another version, with txn.ErrNotFound if it is gone.
@@ -1097,6 +1097,8 @@ func (q *Queries) NotifyFollowers(ctx context.Context, postID int64) (int64, err
 
 // PublishPost makes a draft a published post, and returns it. It fails with
 // posts_published_title_length or posts_published_content_length where that is too little.
+// The times are the statement's, not now(): the transaction may have begun before the version
+// that it changes was written, and time is not to go back.
 //
 // Writes posts.
 // Fails with a *txn.AffectedError unless it changes one row.

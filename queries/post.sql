@@ -24,18 +24,20 @@ SELECT * FROM posts WHERE id = sqlc.arg(id) AND author_id = sqlc.arg(author_id) 
 -- name: PublishPost :one
 -- PublishPost makes a draft a published post, and returns it. It fails with
 -- posts_published_title_length or posts_published_content_length where that is too little.
+-- The times are the statement's, not now(): the transaction may have begun before the version
+-- that it changes was written, and time is not to go back.
 --
 -- @affects one
-UPDATE posts SET status = 'published', published_at = now(), updated_at = now(), version = version + 1
+UPDATE posts SET status = 'published', published_at = statement_timestamp(), updated_at = statement_timestamp(), version = version + 1
 WHERE id = sqlc.arg(id) AND status = 'draft'
 RETURNING *;
 
 -- name: EditPost :one
 -- EditPost changes an author's post if it is still in the version that the author read, and
--- returns it as it is then.
+-- returns it as it is then. For its time, see PublishPost.
 --
 -- @optimistic version
-UPDATE posts SET title = sqlc.arg(title), content = sqlc.arg(content), updated_at = now(), version = version + 1
+UPDATE posts SET title = sqlc.arg(title), content = sqlc.arg(content), updated_at = statement_timestamp(), version = version + 1
 WHERE id = sqlc.arg(id) AND author_id = sqlc.arg(author_id) AND version = sqlc.arg(version)
 RETURNING *;
 

@@ -258,6 +258,32 @@ func TestPublishAndEdit(t *testing.T) {
 	}
 }
 
+// A transaction that began before a post was written, and edited, publishes and edits it. By
+// its own time, now(), that would have been before.
+func TestTimesDoNotGoBack(t *testing.T) {
+	b := setup(t, once)
+	ada := b.user(t)
+	request := b.request(ada)
+	require.NoError(t, txn.WithTx(t.Context(), b.db, txn.Options{Label: "test: long"}, func(ctx context.Context, tx *txn.Tx) error {
+		var began time.Time
+		require.NoError(t, tx.QueryRow(ctx, "select now()").Scan(&began))
+		created, err := blog.Create(txn.Detach(ctx), b.db, request)
+		require.NoError(t, err)
+		require.True(t, began.Before(created.Post.CreatedAt))
+		edit := blog.EditRequest{Post: created.Post.ID, Author: ada, Version: 1, Title: "A title", Content: long}
+		edited, err := blog.Edit(txn.Detach(ctx), b.db, edit)
+		require.NoError(t, err)
+		p, err := blog.Publish(ctx, tx, blog.PublishRequest{Post: created.Post.ID, Author: ada})
+		require.NoError(t, err)
+		require.True(t, p.Post.UpdatedAt.After(edited.UpdatedAt))
+		require.Equal(t, p.Post.UpdatedAt, *p.Post.PublishedAt)
+		edit.Version = 3
+		again, err := blog.Edit(ctx, tx, edit)
+		require.True(t, again.UpdatedAt.After(p.Post.UpdatedAt))
+		return err
+	}))
+}
+
 // Refusals doom a transaction that was joined, unless they are met in a savepoint.
 func TestPublishJoined(t *testing.T) {
 	b := setup(t, txn.Config{})

@@ -57,7 +57,7 @@ func (q *Queries) CreatePost(ctx context.Context, arg CreatePostParams) (Post, e
 }
 
 const editPost = `-- name: EditPost :one
-UPDATE posts SET title = $1, content = $2, updated_at = now(), version = version + 1
+UPDATE posts SET title = $1, content = $2, updated_at = statement_timestamp(), version = version + 1
 WHERE id = $3 AND author_id = $4 AND version = $5
 RETURNING id, author_id, title, content, status, version, idempotency_key, request_digest, created_at, updated_at, published_at
 `
@@ -71,7 +71,7 @@ type EditPostParams struct {
 }
 
 // EditPost changes an author's post if it is still in the version that the author read, and
-// returns it as it is then.
+// returns it as it is then. For its time, see PublishPost.
 //
 // @optimistic version
 func (q *Queries) EditPost(ctx context.Context, arg EditPostParams) (Post, error) {
@@ -291,13 +291,15 @@ func (q *Queries) LockPost(ctx context.Context, arg LockPostParams) (Post, error
 }
 
 const publishPost = `-- name: PublishPost :one
-UPDATE posts SET status = 'published', published_at = now(), updated_at = now(), version = version + 1
+UPDATE posts SET status = 'published', published_at = statement_timestamp(), updated_at = statement_timestamp(), version = version + 1
 WHERE id = $1 AND status = 'draft'
 RETURNING id, author_id, title, content, status, version, idempotency_key, request_digest, created_at, updated_at, published_at
 `
 
 // PublishPost makes a draft a published post, and returns it. It fails with
 // posts_published_title_length or posts_published_content_length where that is too little.
+// The times are the statement's, not now(): the transaction may have begun before the version
+// that it changes was written, and time is not to go back.
 //
 // @affects one
 func (q *Queries) PublishPost(ctx context.Context, id int64) (Post, error) {
