@@ -10,6 +10,8 @@ ALTER TABLE payments
     ADD COLUMN asked_at         timestamptz,
     ADD COLUMN charge_reference text,
     ADD COLUMN decline_code     text,
+    -- It travels in a header, where spaces at the ends get lost, and two keys become one.
+    ADD CONSTRAINT payments_provider_key_printable CHECK (provider_key COLLATE "C" ~ '^[!-~]([ -~]*[!-~])?$'),
     -- For the foreign key of refunds, which demands the amount too.
     ADD CONSTRAINT payments_id_amount_minor_key UNIQUE (id, amount_minor),
     -- Who pays, and how much, is what the reservation says.
@@ -27,6 +29,8 @@ ALTER TABLE payments
 CREATE INDEX payments_reservation_id_idx ON payments (reservation_id, id);
 -- A reservation is paid once, however many keys the requests have.
 CREATE UNIQUE INDEX payments_reservation_id_key ON payments (reservation_id) WHERE status NOT IN ('failed', 'cancelled');
+-- A charge pays for one thing, whatever the provider makes of the keys. What costs nothing is no charge.
+CREATE UNIQUE INDEX payments_charge_reference_key ON payments (charge_reference) WHERE amount_minor > 0;
 CREATE INDEX payments_pending_idx ON payments (created_at, id) WHERE status = 'pending';
 
 COMMENT ON COLUMN payments.reservation_id IS 'The reservation that is paid, for payments that come before their order.';
@@ -72,6 +76,7 @@ ALTER TABLE payments
     DROP COLUMN charge_reference,
     DROP COLUMN decline_code,
     DROP COLUMN asked_at,
+    DROP CONSTRAINT payments_provider_key_printable,
     DROP CONSTRAINT payments_id_amount_minor_key;
 DROP INDEX payments_order_id_idx;
 DROP INDEX payments_order_id_key;

@@ -26,7 +26,10 @@ CREATE TABLE refunds (
 CREATE INDEX refunds_payment_id_idx ON refunds (payment_id, id);
 -- Money goes back once. Only what the provider declined may be asked for again.
 CREATE UNIQUE INDEX refunds_payment_id_key ON refunds (payment_id) WHERE status <> 'failed';
-CREATE INDEX refunds_pending_idx ON refunds (created_at, id) WHERE status = 'pending';
+-- What the provider gave back once is one refund.
+CREATE UNIQUE INDEX refunds_refund_reference_key ON refunds (refund_reference) WHERE amount_minor > 0;
+-- Those that somebody may have to look into (ListUnsettledRefunds), among all that went back.
+CREATE INDEX refunds_unsettled_idx ON refunds (id) WHERE status <> 'completed';
 
 COMMENT ON TABLE refunds IS 'Money that is to go back, and what came of it. The row is there before the provider is asked.';
 COMMENT ON COLUMN refunds.provider_key IS

@@ -88,15 +88,15 @@ func TestCheckoutRoundTrips(t *testing.T) {
 			return err
 		}},
 		{"record charge", 2, func(ctx context.Context, n int) error {
-			_, err := order.RecordCharge(ctx, d, order.ChargeResult{PaymentID: pending[n].payment.ID, Reference: "r"})
+			_, err := order.RecordCharge(ctx, d, order.ChargeResult{PaymentID: pending[n].payment.ID, Reference: fmt.Sprint("charge ", n)})
 			return err
 		}},
 		{"record charge again", 2, func(ctx context.Context, n int) error {
-			_, err := order.RecordCharge(ctx, d, order.ChargeResult{PaymentID: pending[n].payment.ID, Reference: "r"})
+			_, err := order.RecordCharge(ctx, d, order.ChargeResult{PaymentID: pending[n].payment.ID, Reference: fmt.Sprint("charge ", n)})
 			return err
 		}},
 		{"record charge too late", 4, func(ctx context.Context, n int) error {
-			_, err := order.RecordCharge(ctx, d, order.ChargeResult{PaymentID: late[n].payment.ID, Reference: "r"})
+			_, err := order.RecordCharge(ctx, d, order.ChargeResult{PaymentID: late[n].payment.ID, Reference: fmt.Sprint("late ", n)})
 			return err
 		}},
 		{"confirm", 3, func(ctx context.Context, n int) error {
@@ -120,7 +120,7 @@ func TestCheckoutRoundTrips(t *testing.T) {
 			return err
 		}},
 		{"record refund", 2, func(ctx context.Context, n int) error {
-			return order.RecordRefund(ctx, d, order.RefundResult{RefundID: s.refund(t, refunding[n].payment.ID).ID, Reference: "r"})
+			return order.RecordRefund(ctx, d, order.RefundResult{RefundID: s.refund(t, refunding[n].payment.ID).ID, Reference: fmt.Sprint("refund ", n)})
 		}},
 		{"release what is paid", 3, func(ctx context.Context, n int) error {
 			_, err := order.Release(ctx, d, pending[n].reservation.ID)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/interlock-go/interlock/db"
@@ -16,7 +17,11 @@ import (
 type PaymentRequest struct {
 	ReservationID int64
 	Method        db.PaymentMethod
-	Key           string // names the request, see the package documentation; 1 to 200 characters
+
+	// Key names the request, see the package documentation; 1 to 200 printable characters of
+	// ASCII, without spaces at the ends. It is also the provider's key for the charge; those that
+	// begin with "order-" or "refund " are this package's own.
+	Key string
 }
 
 // A Payment is what is to be paid, and what came of it.
@@ -45,7 +50,7 @@ type Payment struct {
 // ErrPaymentExists, ErrKeyReused or ErrLocked.
 func RequestPayment(ctx context.Context, t txn.Transactor, r PaymentRequest) (Payment, error) {
 	switch {
-	case r.Key == "":
+	case !chargeable(r.Key):
 		return Payment{}, &InvalidError{Field: "Key"}
 	case !r.Method.Valid():
 		return Payment{}, &InvalidError{Field: "Method"}
@@ -85,6 +90,14 @@ func RequestPayment(ctx context.Context, t txn.Transactor, r PaymentRequest) (Pa
 		}
 		return payment, jobs.Insert(ctx, tx, ChargeArgs{PaymentID: id}, nil)
 	})
+}
+
+// chargeable reports whether a key can be that of a charge. It travels in a header, where spaces
+// at the ends get lost: the provider would take "k" and "k " for one charge, of two payments.
+func chargeable(key string) bool {
+	printable := strings.IndexFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) < 0
+	own := strings.HasPrefix(key, "order-") || strings.HasPrefix(key, "refund ")
+	return key != "" && printable && !own && strings.Trim(key, " ") == key
 }
 
 // payable returns the reservation if it can be paid.

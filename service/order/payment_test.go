@@ -67,6 +67,12 @@ func TestPaymentRefusals(t *testing.T) {
 		want    error
 	}{
 		"no key":              {order.PaymentRequest{ReservationID: unpaid.ID, Method: card}, &order.InvalidError{Field: "Key"}},
+		"space at the end":    {order.PaymentRequest{ReservationID: unpaid.ID, Method: card, Key: "taken "}, &order.InvalidError{Field: "Key"}},
+		"space before":        {order.PaymentRequest{ReservationID: unpaid.ID, Method: card, Key: " taken"}, &order.InvalidError{Field: "Key"}},
+		"line break":          {order.PaymentRequest{ReservationID: unpaid.ID, Method: card, Key: "a\nb"}, &order.InvalidError{Field: "Key"}},
+		"not ASCII":           {order.PaymentRequest{ReservationID: unpaid.ID, Method: card, Key: "kéy"}, &order.InvalidError{Field: "Key"}},
+		"an order's key":      {order.PaymentRequest{ReservationID: unpaid.ID, Method: card, Key: "order-9"}, &order.InvalidError{Field: "Key"}},
+		"a refund's key":      {order.PaymentRequest{ReservationID: unpaid.ID, Method: card, Key: "refund 9/1"}, &order.InvalidError{Field: "Key"}},
 		"no method":           {order.PaymentRequest{ReservationID: unpaid.ID, Key: "k"}, &order.InvalidError{Field: "Method"}},
 		"unknown":             {order.PaymentRequest{ReservationID: nobody, Method: card, Key: "k"}, &order.UnknownReservationError{ReservationID: nobody}},
 		"late":                {order.PaymentRequest{ReservationID: late.ID, Method: card, Key: "k"}, &order.ReservationEndedError{ReservationID: late.ID, Status: db.ReservationStatusActive, ExpiresAt: late.ExpiresAt}},
