@@ -104,8 +104,12 @@ func Confirm(ctx context.Context, t txn.Transactor, r ConfirmRequest) (Confirmed
 	})
 }
 
+// confirmationKey is what the keys of orders that Confirm makes begin with, and no other's do: who
+// takes the key of such an order prevents it.
+const confirmationKey = "reservation "
+
 // key is that of the order: a reservation has one.
-func (r ConfirmRequest) key() string { return fmt.Sprintf("reservation %d", r.ReservationID) }
+func (r ConfirmRequest) key() string { return fmt.Sprint(confirmationKey, r.ReservationID) }
 
 // ready returns reservation and payment, if an order can be made of them.
 func (r ConfirmRequest) ready(reserving *txn.Pending[db.LockReservationRow], paying *txn.Pending[db.Payment]) (

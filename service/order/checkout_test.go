@@ -51,6 +51,18 @@ func TestConfirm(t *testing.T) {
 	require.Len(t, s.jobs(t), 1, "no second letter")
 }
 
+// A confirmation makes the order's key of the reservation's number, which anybody can guess: were
+// it there for those who place orders, too, they could keep others from theirs.
+func TestKeyOfConfirmationIsNotForOthers(t *testing.T) {
+	s := setup(t, txn.Config{})
+	mug, b := s.product(t, 500, 10), newOutside()
+	r, p := s.paid(t, b, "cart", order.Item{ProductID: mug, Quantity: 2})
+	_, err := order.Place(t.Context(), s.db, nil, request(s.user(t), fmt.Sprint("reservation ", r.ID), order.Item{ProductID: mug, Quantity: 1}))
+	require.Equal(t, &order.InvalidError{Field: "Key"}, err)
+	_, err = order.Confirm(t.Context(), s.db, confirmRequest(r, p))
+	require.NoError(t, err)
+}
+
 func TestConfirmRefusals(t *testing.T) {
 	s := setup(t, txn.Config{})
 	mug, b := s.product(t, 500, 100), newOutside()

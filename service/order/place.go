@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/interlock-go/interlock/db"
@@ -16,7 +17,7 @@ import (
 // A PlaceRequest asks for products to be sent to somebody.
 type PlaceRequest struct {
 	UserID  int64
-	Key     string // names the request, see the package documentation; 1 to 200 characters
+	Key     string // names the request, see the package documentation; 1 to 200 characters, not beginning with "reservation "
 	Items   []Item // up to MaxItems products
 	Address Address
 	Method  db.PaymentMethod
@@ -73,7 +74,7 @@ type placing struct {
 // prepare refuses what can never be right, before anything is sent.
 func (r PlaceRequest) prepare() (placing, error) {
 	switch {
-	case r.Key == "" || !storable(r.Key):
+	case r.Key == "" || !storable(r.Key) || strings.HasPrefix(r.Key, confirmationKey):
 		return placing{}, &InvalidError{Field: "Key"}
 	case !r.Method.Valid():
 		return placing{}, &InvalidError{Field: "Method"}
