@@ -17,7 +17,8 @@ type Cancelled struct {
 	Status  db.OrderStatus // cancelled; of an order that was paid, refunded
 	Refund  Refund         // of what was charged; zero if nothing was, or it is not known yet
 
-	// Replayed is true when the order had ended before, and this call did nothing.
+	// Replayed is true when the order had ended before, and this call did nothing. The refund is
+	// then what has become of it by now.
 	Replayed bool
 }
 
@@ -52,7 +53,7 @@ func cancel(ctx context.Context, t txn.Transactor, label string, order int64, le
 		case err != nil:
 			return Cancelled{}, fmt.Errorf("cancel: %w", err)
 		case leave(o.Status):
-			return Cancelled{OrderID: o.ID, Status: o.Status, Replayed: true}, nil
+			return cancelledBefore(ctx, q, o, payment)
 		}
 		items, err := listing.Value()
 		if err != nil {
@@ -82,6 +83,24 @@ func cancel(ctx context.Context, t txn.Transactor, label string, order int64, le
 		cancelled.Refund, err = endPayment(ctx, tx, payment, id)
 		return cancelled, err
 	})
+}
+
+// cancelledBefore is the answer for an order that is left as it is.
+func cancelledBefore(ctx context.Context, q db.ReadQuerier, o db.Order, payment db.Payment) (Cancelled, error) {
+	before := Cancelled{OrderID: o.ID, Status: o.Status, Replayed: true}
+	if payment.Status != db.PaymentStatusRefunding && payment.Status != db.PaymentStatusRefunded {
+		return before, nil
+	}
+	refunds, err := q.ListRefundsOfPayment(ctx, payment.ID)
+	if err != nil {
+		return Cancelled{}, fmt.Errorf("cancel: %w", err)
+	}
+	if len(refunds) == 0 {
+		return before, nil
+	}
+	before.Refund = refundOf(refunds[len(refunds)-1])
+	before.Refund.Replayed = true
+	return before, nil
 }
 
 // endPayment ends the payment of an order that ends, whose lock the caller holds.

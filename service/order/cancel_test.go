@@ -39,7 +39,8 @@ func TestCancel(t *testing.T) {
 	require.Equal(t, db.ReservationStatusConfirmed, s.reservation(t, r.ID).Status, "it has led to an order")
 	again, err := order.Cancel(t.Context(), s.db, confirmed.OrderID)
 	require.NoError(t, err)
-	require.Equal(t, order.Cancelled{OrderID: confirmed.OrderID, Status: db.OrderStatusCancelled, Replayed: true}, again)
+	cancelled.Replayed, cancelled.Refund.Replayed = true, true
+	require.Equal(t, cancelled, again, "who has lost the first answer learns of the refund, too")
 	require.EqualValues(t, 10, s.stock(t, mug))
 	require.Empty(t, s.work(t, b))
 	require.Len(t, b.effects, 2)
