@@ -37,6 +37,12 @@ var (
 	// not ended. Cancel the order instead. It comes as a *PaymentInUseError.
 	ErrPaymentInUse = errors.New("order: the payment is an order's")
 
+	// ErrContradiction is returned when a provider's answer is recorded that says otherwise than
+	// the one before about money that has moved: it was charged twice, or given back twice, or
+	// although it was declined. What is recorded stays. It comes as a *ContradictionError;
+	// somebody has to look it up at the provider.
+	ErrContradiction = errors.New("order: the provider's answer contradicts what is recorded")
+
 	// ErrRefundAmount is returned when more or less is to go back than was paid. It comes as a
 	// *RefundAmountError, which has both amounts.
 	ErrRefundAmount = errors.New("order: a refund is of the whole payment")
@@ -121,6 +127,27 @@ func (e *PaymentInUseError) Error() string {
 }
 
 func (e *PaymentInUseError) Is(target error) bool { return target == ErrPaymentInUse }
+
+// A ContradictionError is returned when a provider's answer says otherwise than the one that was
+// recorded before. errors.Is(err, ErrContradiction) is true.
+type ContradictionError struct {
+	PaymentID int64
+	RefundID  int64  // zero if it is about the charge
+	Reference string // of the answer that was not recorded; "" if it was that the provider declined
+}
+
+func (e *ContradictionError) Error() string {
+	what := fmt.Sprintf("the charge of payment %d", e.PaymentID)
+	if e.RefundID != 0 {
+		what = fmt.Sprintf("refund %d of payment %d", e.RefundID, e.PaymentID)
+	}
+	if e.Reference == "" {
+		return fmt.Sprintf("%v: %s was declined", ErrContradiction, what)
+	}
+	return fmt.Sprintf("%v: %s is %q", ErrContradiction, what, e.Reference)
+}
+
+func (e *ContradictionError) Is(target error) bool { return target == ErrContradiction }
 
 // A RefundAmountError is returned when more or less is to go back than was paid.
 // errors.Is(err, ErrRefundAmount) is true.

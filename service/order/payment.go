@@ -247,13 +247,15 @@ type ChargeResult struct {
 }
 
 // RecordCharge records what the provider answered, once: a payment that is not pending any more
-// stays as it is, and is returned with Replayed set. Money that comes too late, because the
+// stays as it is, and is returned with Replayed set, or, if the answer is another one about the
+// money, refused. Money that comes too late, because the
 // reservation or the order ended meanwhile, goes back: the refund is noted in the same
 // transaction. An order that waited for its payment is paid by it, or, if the provider declined,
 // cancelled by a job.
 //
 // It locks the payment's reservation or order, and the payment, FOR NO KEY UPDATE, in this order,
-// and needs no more than READ COMMITTED. It is refused with ErrInvalid or ErrUnknownPayment.
+// and needs no more than READ COMMITTED. It is refused with ErrInvalid, ErrUnknownPayment or
+// ErrContradiction.
 func RecordCharge(ctx context.Context, t txn.Transactor, r ChargeResult) (Payment, error) {
 	if (r.Reference == "") == (r.DeclineCode == "") {
 		return Payment{}, &InvalidError{Field: "Reference"}
@@ -271,6 +273,9 @@ func RecordCharge(ctx context.Context, t txn.Transactor, r ChargeResult) (Paymen
 		}
 		payment := paymentOf(row)
 		if row.Status != db.PaymentStatusPending {
+			if r.Reference != value(row.ChargeReference) {
+				return Payment{}, &ContradictionError{PaymentID: row.ID, Reference: r.Reference}
+			}
 			payment.Replayed = true
 			return payment, nil
 		}

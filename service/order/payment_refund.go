@@ -158,10 +158,10 @@ type RefundResult struct {
 }
 
 // RecordRefund records what the provider answered, once: a refund that is not pending any more
-// stays as it is. The payment of one that was declined is still to go back: see RequestRefund.
+// stays as it is, and if the answer is another one about the money, it is refused. The payment of one that was declined is still to go back: see RequestRefund.
 //
 // It locks the payment and then the refund FOR NO KEY UPDATE, and READ COMMITTED is enough. It is
-// refused with ErrInvalid or, if there is no such refund, ErrUnknownPayment.
+// refused with ErrInvalid, ErrContradiction or, if there is no such refund, ErrUnknownPayment.
 func RecordRefund(ctx context.Context, t txn.Transactor, r RefundResult) error {
 	if (r.Reference == "") == (r.DeclineCode == "") {
 		return &InvalidError{Field: "Reference"}
@@ -169,6 +169,7 @@ func RecordRefund(ctx context.Context, t txn.Transactor, r RefundResult) error {
 	return txn.WithTx(ctx, t, txn.Options{Label: "order: record refund"}, func(ctx context.Context, tx *txn.Tx) error {
 		q := db.New(tx)
 		locking := q.Queued().LockPaymentOfRefund(r.RefundID)
+		reading := q.Queued().GetRefund(r.RefundID) // under the lock, and before it is changed
 		var err error
 		if r.DeclineCode != "" {
 			_, err = q.FailRefund(ctx, db.FailRefundParams{ID: r.RefundID, DeclineCode: r.DeclineCode})
@@ -182,6 +183,13 @@ func RecordRefund(ctx context.Context, t txn.Transactor, r RefundResult) error {
 			return &UnknownPaymentError{}
 		} else if err != nil {
 			return fmt.Errorf("record refund: %w", err)
+		}
+		before, err := reading.Value()
+		switch {
+		case err != nil:
+			return fmt.Errorf("record refund: %w", err)
+		case before.Status != db.RefundStatusPending && r.Reference != value(before.RefundReference):
+			return &ContradictionError{PaymentID: before.PaymentID, RefundID: before.ID, Reference: r.Reference}
 		}
 		return nil
 	})

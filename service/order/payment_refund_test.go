@@ -149,9 +149,10 @@ func TestDeclinedRefund(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, order.Unsettled{Payments: []order.Payment{}, Refunds: []order.Refund{declined}}, unsettled)
 
-	// What comes late, or again, changes nothing.
+	// What comes late, or again, changes nothing; that money went back all the same is said.
 	before := fromTable[string](t, s, checkoutSQL)
-	require.NoError(t, order.RecordRefund(t.Context(), s.db, order.RefundResult{RefundID: first.ID, Reference: "late"}))
+	require.Equal(t, &order.ContradictionError{PaymentID: p.ID, RefundID: first.ID, Reference: "late"},
+		order.RecordRefund(t.Context(), s.db, order.RefundResult{RefundID: first.ID, Reference: "late"}))
 	require.NoError(t, order.RecordRefund(t.Context(), s.db, order.RefundResult{RefundID: first.ID, DeclineCode: "late"}))
 	require.Equal(t, before, fromTable[string](t, s, checkoutSQL))
 
@@ -166,6 +167,8 @@ func TestDeclinedRefund(t *testing.T) {
 	require.Empty(t, unsettled.Refunds)
 	require.Equal(t, db.PaymentStatusRefunded, s.payment(t, p.ID).Status)
 
+	require.NoError(t, order.RecordRefund(t.Context(), s.db, order.RefundResult{RefundID: second.ID, Reference: b.effects[key(2)]}))
+	require.ErrorIs(t, order.RecordRefund(t.Context(), s.db, order.RefundResult{RefundID: second.ID, DeclineCode: "c"}), order.ErrContradiction)
 	require.ErrorIs(t, order.RecordRefund(t.Context(), s.db, order.RefundResult{RefundID: second.ID}), order.ErrInvalid)
 	require.ErrorIs(t, order.RecordRefund(t.Context(), s.db, order.RefundResult{RefundID: 1 << 40, Reference: "r"}), order.ErrUnknownPayment)
 }

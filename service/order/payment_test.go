@@ -222,7 +222,8 @@ func TestDeclined(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// What comes late, or again, changes nothing: neither another reference nor a refusal.
+// What comes late, or again, changes nothing: neither another reference nor a refusal. If it is
+// another answer about money than the one that is written down, the caller is told.
 func TestResultIsRecordedOnce(t *testing.T) {
 	s := setup(t, txn.Config{})
 	mug, b := s.product(t, 500, 10), newOutside()
@@ -232,15 +233,25 @@ func TestResultIsRecordedOnce(t *testing.T) {
 	declined := s.paymentFor(t, r, "pay declined")
 	require.Empty(t, s.work(t, b))
 	before := fromTable[string](t, s, checkoutSQL)
-	for _, payment := range []int64{charged.ID, declined.ID} {
-		for _, result := range []order.ChargeResult{
-			{PaymentID: payment, Reference: "other"},
-			{PaymentID: payment, DeclineCode: "other"},
-		} {
-			p, err := order.RecordCharge(t.Context(), s.db, result)
-			require.NoError(t, err)
-			require.True(t, p.Replayed)
+	for _, c := range []struct {
+		result     order.ChargeResult
+		contradict bool
+	}{
+		{order.ChargeResult{PaymentID: charged.ID, Reference: b.effects["pay charged"]}, false},
+		{order.ChargeResult{PaymentID: charged.ID, Reference: "other"}, true},
+		{order.ChargeResult{PaymentID: charged.ID, DeclineCode: "other"}, true},
+		{order.ChargeResult{PaymentID: declined.ID, DeclineCode: "other"}, false},
+		{order.ChargeResult{PaymentID: declined.ID, Reference: "other"}, true},
+	} {
+		p, err := order.RecordCharge(t.Context(), s.db, c.result)
+		if c.contradict {
+			require.ErrorIs(t, err, order.ErrContradiction, "%+v", c.result)
+			require.Equal(t, &order.ContradictionError{PaymentID: c.result.PaymentID, Reference: c.result.Reference}, err)
+			require.Zero(t, p)
+			continue
 		}
+		require.NoError(t, err)
+		require.True(t, p.Replayed)
 	}
 	require.Equal(t, before, fromTable[string](t, s, checkoutSQL))
 	_, err := order.RecordCharge(t.Context(), s.db, order.ChargeResult{PaymentID: charged.ID})
@@ -250,6 +261,37 @@ func TestResultIsRecordedOnce(t *testing.T) {
 	const nobody = 1 << 40
 	_, err = order.RecordCharge(t.Context(), s.db, order.ChargeResult{PaymentID: nobody, Reference: "r"})
 	require.Equal(t, &order.UnknownPaymentError{PaymentID: nobody}, err)
+}
+
+// Somebody has written down that nothing was charged, while a worker still asks, and the provider
+// charges: the worker does not end as if all were well.
+func TestContradictionIsNotLost(t *testing.T) {
+	s := setup(t, txn.Config{})
+	mug, b := s.product(t, 500, 10), newOutside()
+	p := s.paymentFor(t, s.reserved(t, "cart", order.Item{ProductID: mug, Quantity: 1}), "pay")
+	b.after = func(string) error {
+		_, err := order.RecordCharge(t.Context(), s.db, order.ChargeResult{PaymentID: p.ID, DeclineCode: "not there"})
+		return err
+	}
+	errs := s.work(t, b)
+	require.Len(t, errs, 1)
+	require.ErrorIs(t, errs[0], order.ErrContradiction)
+	_, cancels := errors.AsType[*river.JobCancelError](errs[0])
+	require.True(t, cancels, "another attempt would find nothing to do, and the error would be gone")
+	require.Equal(t, db.PaymentStatusFailed, s.payment(t, p.ID).Status)
+
+	exec(t, s.admin, "delete from river.river_job")
+	_, paid := s.paid(t, newOutside(), "other", order.Item{ProductID: mug, Quantity: 1})
+	refund, err := order.RequestRefund(t.Context(), s.db, order.RefundRequest{PaymentID: paid.ID, Reason: "test"})
+	require.NoError(t, err)
+	b.after = func(string) error {
+		return order.RecordRefund(t.Context(), s.db, order.RefundResult{RefundID: refund.ID, DeclineCode: "not there"})
+	}
+	errs = s.work(t, b)
+	require.Len(t, errs, 1)
+	require.ErrorIs(t, errs[0], order.ErrContradiction)
+	_, cancels = errors.AsType[*river.JobCancelError](errs[0])
+	require.True(t, cancels)
 }
 
 // The reservation ends while the provider charges. Whichever is written down first, the money

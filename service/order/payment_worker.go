@@ -72,7 +72,7 @@ func (w *ChargeWorker) Work(ctx context.Context, job *river.Job[ChargeArgs]) err
 	ctx, cancel := recording(ctx)
 	defer cancel()
 	_, err = RecordCharge(ctx, w.DB, result)
-	return err
+	return recorded(err)
 }
 
 // A RefundArgs is a job that asks the provider for a refund.
@@ -118,7 +118,7 @@ func (w *RefundWorker) Work(ctx context.Context, job *river.Job[RefundArgs]) err
 	}
 	ctx, cancel := recording(ctx)
 	defer cancel()
-	return RecordRefund(ctx, w.DB, result)
+	return recorded(RecordRefund(ctx, w.DB, result))
 }
 
 // ask asks a provider, unless it is about no money: that moves by itself.
@@ -133,6 +133,15 @@ func ask(ctx context.Context, amount money.Minor, provider func(context.Context)
 // the question open for the next one.
 func recording(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+}
+
+// recorded gives a job up whose answer contradicts what is recorded. Another attempt would find
+// nothing to do, and end as if all were well.
+func recorded(err error) error {
+	if errors.Is(err, ErrContradiction) {
+		return river.JobCancel(err)
+	}
+	return err
 }
 
 func milliseconds(lifetime time.Duration) int64 {
