@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -85,11 +84,11 @@ type soon struct{}
 
 func (soon) NextRetry(*rivertype.JobRow) time.Time { return time.Now().Add(100 * time.Millisecond) }
 
-// end stops the worker.
+// end stops the worker, when the jobs at work are done.
 func (c *crew) end(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*crewStops)
 	defer cancel()
-	return c.client.StopAndCancel(ctx)
+	return c.client.Stop(ctx)
 }
 
 // leftSQL counts the jobs that are not done.
@@ -101,23 +100,34 @@ func (c *crew) finish(ctx context.Context, admin *pgxpool.Pool, stderr io.Writer
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	start, changed, before := time.Now(), time.Now(), 0
-	for {
+	for stopped := false; ; {
 		var left int
 		if err := admin.QueryRow(ctx, leftSQL).Scan(&left); err != nil {
 			return err
 		}
-		if left == 0 || time.Since(start) > crewPatience {
-			return nil // and the report says how many are left
-		}
-		if left != before {
-			changed, before = time.Now(), left
-		}
-		if time.Since(changed) > staleAfter {
-			fmt.Fprintf(stderr, "jobs left: %d; another worker takes over\n", left)
-			if err := errors.Join(c.end(ctx), c.begin(ctx)); err != nil {
+		switch {
+		case left == 0 && stopped, time.Since(start) > crewPatience:
+			return nil // and the report says which are left
+		case left == 0: // the worker itself may add one, such as to sweep
+			if err := c.end(ctx); err != nil {
 				return err
 			}
-			changed = time.Now()
+			stopped = true
+			continue
+		case left != before:
+			changed, before = time.Now(), left
+		case time.Since(changed) > staleAfter:
+			fmt.Fprintf(stderr, "jobs left: %d; another worker takes over\n", left)
+			if err := c.end(ctx); err != nil {
+				return err
+			}
+			stopped = true
+		}
+		if stopped {
+			if err := c.begin(ctx); err != nil {
+				return err
+			}
+			stopped, changed = false, time.Now()
 		}
 		select {
 		case <-tick.C:
@@ -127,9 +137,11 @@ func (c *crew) finish(ctx context.Context, admin *pgxpool.Pool, stderr io.Writer
 	}
 }
 
-// leave ends the crew's part.
+// leave ends the crew's part, whatever is at work.
 func (c *crew) leave(ctx context.Context) error {
-	err := c.end(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*crewStops)
+	defer cancel()
+	err := c.client.StopAndCancel(ctx)
 	c.pool.Close()
 	return err
 }
@@ -174,10 +186,12 @@ const mailsSQL = `
 // sums compare what happened outside with what the transactions said.
 func (c *crew) sums(ctx context.Context, tx pgx.Tx) ([]sum, error) {
 	var worked, repeated, others int
+	var kinds string
 	err := tx.QueryRow(ctx, `
 		select count(*) filter (where state = 'completed'), count(*) filter (where state = 'completed' and attempt > 1),
-			count(*) filter (where state <> 'completed')
-		from river.river_job`).Scan(&worked, &repeated, &others)
+			count(*) filter (where state <> 'completed'),
+			coalesce(': ' || string_agg(distinct kind || ' ' || state, ', ') filter (where state <> 'completed'), '')
+		from river.river_job`).Scan(&worked, &repeated, &others, &kinds)
 	if err != nil {
 		return nil, err
 	}
@@ -210,8 +224,8 @@ func (c *crew) sums(ctx context.Context, tx pgx.Tx) ([]sum, error) {
 	return []sum{
 		{
 			Name: "every job was worked", Right: others == 0,
-			Found: fmt.Sprintf("%d of %d were not; %d were worked more than once; %d effects came again and changed nothing",
-				others, worked+others, repeated, c.outside.repeat),
+			Found: fmt.Sprintf("%d of %d were not%s; %d were worked more than once; %d effects came again and changed nothing",
+				others, worked+others, kinds, repeated, c.outside.repeat),
 		},
 		{
 			Name: "everybody got the letters that they were to get", Right: unsent.none(),
