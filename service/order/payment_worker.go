@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
 
 	"github.com/interlock-go/interlock/db"
 	"github.com/interlock-go/interlock/db/money"
@@ -17,6 +19,23 @@ import (
 // worker says otherwise. Providers forget keys, many after a day: who asks with a forgotten one
 // charges twice.
 const KeyLifetime = 23 * time.Hour
+
+// How a provider that does not answer is asked again: River's pauses grow with the fourth power
+// of the attempt, and the one that ends after KeyLifetime would begin after two thirds of it.
+const (
+	askPause    = 15 * time.Minute // and up to a tenth more
+	quickAsks   = 5                // whose pauses are River's, of seconds to ten minutes
+	askAttempts = 500              // more than KeyLifetime has room for, so that time alone ends the asking
+)
+
+// askAgain is when a provider is asked again after an attempt; zero leaves it to River.
+func askAgain(job *rivertype.JobRow) time.Time {
+	if job.Attempt <= quickAsks {
+		return time.Time{}
+	}
+	// Not all of them at once, when they have failed at once.
+	return time.Now().Add(askPause + rand.N(askPause/10))
+}
 
 // recordTimeout is how long the recording of an answer may take, also when the worker stops.
 const recordTimeout = 10 * time.Second
@@ -34,6 +53,9 @@ type ChargeArgs struct {
 // Kind names the job.
 func (ChargeArgs) Kind() string { return "order.charge" }
 
+// InsertOpts let the job be tried for as long as there is sense in it.
+func (ChargeArgs) InsertOpts() river.InsertOpts { return river.InsertOpts{MaxAttempts: askAttempts} }
+
 // A ChargeWorker asks the provider for payments. It may be killed at any moment: the payment was
 // noted before, the provider is asked outside of any transaction and with the payment's key, and
 // a job that is worked again asks with the same one.
@@ -43,6 +65,9 @@ type ChargeWorker struct {
 	Provider    PaymentProvider
 	KeyLifetime time.Duration // zero is KeyLifetime
 }
+
+// NextRetry keeps the pauses short enough for the provider's memory.
+func (w *ChargeWorker) NextRetry(job *river.Job[ChargeArgs]) time.Time { return askAgain(job.JobRow) }
 
 // Work asks for the payment, if it is still to be made, and records the answer.
 func (w *ChargeWorker) Work(ctx context.Context, job *river.Job[ChargeArgs]) error {
@@ -83,6 +108,9 @@ type RefundArgs struct {
 // Kind names the job.
 func (RefundArgs) Kind() string { return "order.refund" }
 
+// InsertOpts let the job be tried for as long as there is sense in it.
+func (RefundArgs) InsertOpts() river.InsertOpts { return river.InsertOpts{MaxAttempts: askAttempts} }
+
 // A RefundWorker asks the provider for refunds, as a ChargeWorker for payments.
 type RefundWorker struct {
 	river.WorkerDefaults[RefundArgs]
@@ -90,6 +118,9 @@ type RefundWorker struct {
 	Provider    PaymentProvider
 	KeyLifetime time.Duration // zero is KeyLifetime
 }
+
+// NextRetry keeps the pauses short enough for the provider's memory.
+func (w *RefundWorker) NextRetry(job *river.Job[RefundArgs]) time.Time { return askAgain(job.JobRow) }
 
 // Work asks for the refund, if it is still to be made, and records the answer.
 func (w *RefundWorker) Work(ctx context.Context, job *river.Job[RefundArgs]) error {
