@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"path"
 	"runtime/debug"
 	"strconv"
 	"sync/atomic"
@@ -73,8 +74,13 @@ func New(c Config) *API {
 // ServeHTTP answers a request.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
 
-// route finds the request's handler. The mux would answer in plain text where it has none.
+// route finds the request's handler. The mux would answer in plain text where it has none, and
+// redirect from a path such as /transfers/../users, past the record of the request.
 func (a *API) route(w http.ResponseWriter, r *http.Request) {
+	if p := r.URL.EscapedPath(); p != path.Clean(p) {
+		write(w, r, problemAnswer(r, refuse(notFound, "")))
+		return
+	}
 	if _, pattern := a.mux.Handler(r); pattern != "" {
 		a.mux.ServeHTTP(w, r)
 		return

@@ -146,6 +146,10 @@ func TestRefusals(t *testing.T) {
 		"a parameter misspelt":        {method: http.MethodGet, path: fmt.Sprintf("/accounts/%d/statement?befor=1", ada), problem: "invalid-request", members: map[string]string{"field": "befor"}},
 		"an id that is none":          {method: http.MethodGet, path: "/accounts/ada/balance", problem: "not-found"},
 		"an id with a sign":           {method: http.MethodGet, path: "/accounts/+1/balance", problem: "not-found"},
+		"a query that ends early":     {method: http.MethodGet, path: fmt.Sprintf("/accounts/%d/statement?limit=1;before=2", ada), problem: "malformed-request"},
+		"half a letter":               {method: http.MethodGet, path: fmt.Sprintf("/accounts/%d/statement?limit=%%2", ada), problem: "malformed-request"},
+		"null, and nothing required":  {method: http.MethodPatch, path: "/orders/1", body: "null", problem: "malformed-request"},
+		"a roundabout path":           {path: "/transfers/../users", body: `{"email": "a@example.com", "name": "A"}`, problem: "not-found"},
 		"another path":                {method: http.MethodGet, path: "/money", problem: "not-found"},
 		"no such problem":             {method: http.MethodGet, path: "/problems/none", problem: "not-found"},
 		"another method": {method: http.MethodDelete, path: "/transfers", problem: "method-not-allowed", check: func(a answer) {
@@ -159,6 +163,7 @@ func TestRefusals(t *testing.T) {
 	require.EqualValues(t, 999, s.balance(t, ada), "nothing has moved")
 	for _, r := range s.log.all(t, "request") {
 		require.NotEqual(t, "ERROR", r["level"], r)
+		require.NotZero(t, r["status"], r)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -79,9 +80,14 @@ func pageOf(r *http.Request, from string, most int64) (start int64, limit int, e
 	return start, int(min(n, most)), err
 }
 
-// onlyQuery refuses parameters that mean nothing, such as a misspelt one.
+// onlyQuery refuses parameters that mean nothing, such as a misspelt one, and a query that cannot
+// be read: Query would leave out what it does not understand.
 func onlyQuery(r *http.Request, names ...string) error {
-	for name := range r.URL.Query() {
+	given, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return &problem{problemType: malformed, detail: "The query cannot be read.", cause: err}
+	}
+	for name := range given {
 		if !slices.Contains(names, name) {
 			return invalidField(name, "There is no such parameter.")
 		}
@@ -148,6 +154,9 @@ func decode(r *http.Request, v any, required ...string) error {
 		if value, ok := given[name]; !ok || string(value) == "null" {
 			return invalidField(name, "The field is required.")
 		}
+	}
+	if given == nil { // the body is null
+		return malformedJSON(nil)
 	}
 	return nil
 }
