@@ -39,8 +39,8 @@ const (
 
 // How long jobs may take, and what follows from it.
 const (
-	// jobTimeout ends a job's context. Receivers are given less, so that their silence is told
-	// from ours.
+	// jobTimeout ends a job's context, and with it the session with a mail server. Receivers that
+	// speak HTTP are given less, so that their silence is told from ours.
 	jobTimeout      = 20 * time.Second
 	receiverTimeout = 15 * time.Second
 
@@ -50,9 +50,10 @@ const (
 	// an hour.
 	rescueAfter = 40 * time.Second
 
-	// takeover is when a dead worker's job is worked again at the latest: the leader of the
-	// workers looks for such jobs every 30 seconds (one that died is replaced within 21), and
-	// what it finds has its turn after a second, and up to 5 until it is looked for.
+	// takeover is when a dead worker's job is worked again at the latest, if it was at its first
+	// attempt: the leader of the workers looks for such jobs every 30 seconds (one that died is
+	// replaced within 21), and what it finds has its turn after a second, and up to 5 until it
+	// is looked for. A later attempt has its turn after the pause that follows a failure.
 	takeover = rescueAfter + (30+1+5)*time.Second
 
 	// stopPatience is for jobs whose context has ended with --stop-timeout.
@@ -74,10 +75,14 @@ River: it sends mails, asks the payment provider, brings posts to the search ind
 ends holds of seats and reservations whose time is over. Any number may run at a time.
 
 A job is worked at least once. If a worker is killed, another one does again what it had not
-completed, within ` + takeover.String() + `; each receiver is told a key or a version by which it makes one
-effect of both. Mail goes to a directory, where each message is a file, written once, or to a
-mail server (smtp://user@host:port; without user to send without authentication), as a message
-whose Message-ID is made of the key.
+completed, within ` + takeover.String() + ` if it was the first attempt; each receiver is told a key or a
+version by which it makes one effect of both. What fails is tried again, after a second first
+and after hours later, for three weeks. A payment provider is asked each quarter of an hour
+or so, for ` + order.KeyLifetime.String() + `; then somebody has to look up there what became of the payment.
+
+Mail goes to a directory, where each message is a file, written once, or to a mail server
+(smtp://user@host:port; without user to send without authentication), as a message whose
+Message-ID is made of the key.
 
 On SIGINT or SIGTERM it takes no further job, and ends with exit code 0 when those at work are
 done. After --stop-timeout they are cancelled, to be tried again later. A second signal ends
@@ -303,6 +308,7 @@ type jobHandler struct{ slog.Handler }
 
 func (h jobHandler) Handle(ctx context.Context, r slog.Record) error {
 	if job, ok := ctx.Value(jobKey{}).(*rivertype.JobRow); ok {
+		r = r.Clone() // others may have the record, too
 		r.AddAttrs(slog.Group("job", "kind", job.Kind, "id", job.ID, "attempt", job.Attempt))
 	}
 	return h.Handler.Handle(ctx, r)

@@ -131,8 +131,7 @@ func (m *Migrator) step(ctx context.Context, d rivermigrate.Direction) ([]riverm
 	return result.Versions, nil
 }
 
-// lockKey is the session's advisory lock of migrations of River: the first bytes of a hash of
-// its name.
+// lockKey is the session's advisory lock of migrations of River: the first bytes of "interlock".
 const lockKey = 0x696e7465726c6f63
 
 // locked runs do while no other migrator does.
