@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/interlock-go/interlock/db"
 	"github.com/interlock-go/interlock/db/money"
 	"github.com/interlock-go/interlock/service/order"
+	"github.com/interlock-go/interlock/txn"
 )
 
 // Problems of package order. Those of users are others' as well.
@@ -110,8 +112,17 @@ func (a *API) placeOrder(r *http.Request) (answer, error) {
 	for i, item := range in.Items {
 		items[i] = order.Item{ProductID: item.Product, Quantity: item.Quantity}
 	}
-	placed, err := order.Place(r.Context(), a.db, loyalty, order.PlaceRequest{
+	wanted := order.PlaceRequest{
 		UserID: in.User, Key: key, Items: items, Address: in.Address, Method: db.PaymentMethod(in.Method), Note: in.Note,
+	}
+	opts := txn.Options{Label: "http: place an order"}
+	// Goods are not kept for an order that nobody is asked to pay.
+	placed, err := txn.WithTxValue(r.Context(), a.db, opts, func(ctx context.Context, tx *txn.Tx) (order.Placed, error) {
+		placed, err := order.Place(ctx, tx, loyalty, wanted)
+		if err != nil || placed.Replayed {
+			return placed, err
+		}
+		return placed, order.RequestCharge(ctx, tx, placed.OrderID)
 	})
 	if err != nil {
 		return answer{}, err

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/internal/httpapi"
@@ -33,6 +34,7 @@ func TestOrders(t *testing.T) {
 	require.Equal(t, http.StatusCreated, again.status, "though the tray is gone: %s", again.text)
 	require.Equal(t, true, again.body["replayed"])
 	require.Equal(t, first.body["order"], again.body["order"])
+	require.Equal(t, []string{fmt.Sprintf(`order.charge of order %d`, first.number("order"))}, s.charges(t), "it is left to a worker, once")
 
 	path := fmt.Sprintf("/orders/%d", first.number("order"))
 	update := func(body string) answer {
@@ -105,4 +107,16 @@ func TestOrders(t *testing.T) {
 	a = cancel(path)
 	requireProblem(t, "order-state", a)
 	require.Equal(t, "shipped", a.body["order_status"])
+}
+
+// charges are the jobs that ask a payment provider, oldest first.
+func (s *site) charges(t *testing.T) []string {
+	t.Helper()
+	rows, err := s.admin.Query(t.Context(), `
+		select format('%s of order %s', j.kind, p.order_id)
+		from river.river_job j join payments p on p.id = (j.args ->> 'payment_id')::bigint order by j.id`)
+	require.NoError(t, err)
+	charges, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	return charges
 }

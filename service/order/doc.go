@@ -27,8 +27,10 @@
 //
 // Nothing outside of the database is asked in a transaction. Place and RequestPayment note a
 // payment that is intended, in table payments, with the key that every request to the provider
-// will carry; a worker charges it afterwards (AddWorkers). It may be killed at any moment: the next
-// one asks with the same key, and RecordCharge writes the answer down once.
+// will carry. A worker charges it afterwards (AddWorkers): RequestPayment leaves it to one, and
+// after Place whoever placed the order does, by RequestCharge, best in the same transaction; until
+// then the order keeps its goods. The worker may be killed at any moment: the next one asks with
+// the same key, and RecordCharge writes the answer down once.
 //
 // # Checkout
 //
