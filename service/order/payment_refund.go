@@ -49,7 +49,13 @@ func RequestRefund(ctx context.Context, t txn.Transactor, r RefundRequest) (Refu
 	case r.Reason == "":
 		return Refund{}, &InvalidError{Field: "Reason"}
 	}
-	return txn.WithTxValue(ctx, t, txn.Options{Label: "order: request refund"}, func(ctx context.Context, tx *txn.Tx) (Refund, error) {
+	opts := txn.Options{
+		Label: "order: request refund",
+		// Above READ COMMITTED a refund that was noted under the lock may not be seen. The next
+		// attempt sees it.
+		RetryAlso: []string{stateUniqueViolation},
+	}
+	return txn.WithTxValue(ctx, t, opts, func(ctx context.Context, tx *txn.Tx) (Refund, error) {
 		q := db.New(tx)
 		locking := q.Queued().LockPayment(r.PaymentID)
 		ordering := q.Queued().GetOrderOfPayment(r.PaymentID)

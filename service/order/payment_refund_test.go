@@ -167,6 +167,24 @@ func TestDeclinedRefund(t *testing.T) {
 	require.Empty(t, unsettled.Refunds)
 	require.Equal(t, db.PaymentStatusRefunded, s.payment(t, p.ID).Status)
 
+	// Several ask anew at once, at each level.
+	for _, level := range isolations {
+		d := s.at(level)
+		_, p := s.paid(t, b, level.String(), order.Item{ProductID: mug, Quantity: 1})
+		b.declines[fmt.Sprintf("refund %d/1", p.ID)] = "account_closed"
+		request := func() error {
+			_, err := order.RequestRefund(t.Context(), d, order.RefundRequest{PaymentID: p.ID, Reason: "test"})
+			return err
+		}
+		require.NoError(t, request())
+		require.Empty(t, s.work(t, b), level)
+		for _, err := range s.together(t, "payments", []int64{p.ID}, request, request) {
+			require.NoError(t, err, level)
+		}
+		require.Empty(t, s.work(t, b), level)
+		require.Equal(t, db.PaymentStatusRefunded, s.payment(t, p.ID).Status, level)
+	}
+
 	require.NoError(t, order.RecordRefund(t.Context(), s.db, order.RefundResult{RefundID: second.ID, Reference: b.effects[key(2)]}))
 	require.ErrorIs(t, order.RecordRefund(t.Context(), s.db, order.RefundResult{RefundID: second.ID, DeclineCode: "c"}), order.ErrContradiction)
 	require.ErrorIs(t, order.RecordRefund(t.Context(), s.db, order.RefundResult{RefundID: second.ID}), order.ErrInvalid)
