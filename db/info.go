@@ -700,8 +700,9 @@ var QueryInfo = []txn.QueryInfo{
 	},
 	{
 		Name: "LockPaymentsOfReservations", Command: "many", Kind: txn.LockQuery,
+		Reads: []string{"inventory_reservations"},
 		Locks: []txn.QueryLock{
-			{Table: "payments", Strength: "FOR NO KEY UPDATE", Order: "id"},
+			{Table: "payments", Strength: "FOR NO KEY UPDATE", Order: "p.id"},
 		},
 	},
 	{

@@ -852,10 +852,11 @@ type LockQuerier interface {
 	// Locks payments FOR NO KEY UPDATE. Reads refunds.
 	LockPaymentOfRefund(ctx context.Context, refundID int64) (Payment, error)
 
-	// LockPaymentsOfReservations locks the payments of some reservations that can still be given up,
-	// before GiveUpPayments. The caller holds the locks of the reservations.
+	// LockPaymentsOfReservations locks the payments that can still be given up, of those of some
+	// reservations that the transaction has released or let expire, before GiveUpPayments. Those of a
+	// reservation that it has passed over are whose it is.
 	//
-	// Locks payments FOR NO KEY UPDATE, ordered by id.
+	// Locks payments FOR NO KEY UPDATE, ordered by p.id. Reads inventory_reservations.
 	LockPaymentsOfReservations(ctx context.Context, reservationIds []int64) ([]int64, error)
 
 	// LockPost locks an author's post in order to publish it. No row: there is no such post, or

@@ -1149,10 +1149,11 @@ func (q *QueuedQueries) LockPaymentOfRefund(refundID int64) *txn.Pending[Payment
 	})
 }
 
-// LockPaymentsOfReservations locks the payments of some reservations that can still be given up,
-// before GiveUpPayments. The caller holds the locks of the reservations.
+// LockPaymentsOfReservations locks the payments that can still be given up, of those of some
+// reservations that the transaction has released or let expire, before GiveUpPayments. Those of a
+// reservation that it has passed over are whose it is.
 //
-// Locks payments FOR NO KEY UPDATE, ordered by id.
+// Locks payments FOR NO KEY UPDATE, ordered by p.id. Reads inventory_reservations.
 func (q *QueuedQueries) LockPaymentsOfReservations(reservationIds []int64) *txn.Pending[[]int64] {
 	return sqlcbind.Queue(q.r, func(d sqlcbind.DBTX) ([]int64, error) {
 		return sqlcgen.New(d).LockPaymentsOfReservations(context.Background(), reservationIds)

@@ -89,11 +89,13 @@ RETURNING *;
 UPDATE payments SET status = sqlc.arg(status) WHERE id = sqlc.arg(id) RETURNING *;
 
 -- name: LockPaymentsOfReservations :many
--- LockPaymentsOfReservations locks the payments of some reservations that can still be given up,
--- before GiveUpPayments. The caller holds the locks of the reservations.
-SELECT id FROM payments
-WHERE reservation_id = ANY (sqlc.arg(reservation_ids)::bigint[]) AND status IN ('pending', 'completed')
-ORDER BY id FOR NO KEY UPDATE;
+-- LockPaymentsOfReservations locks the payments that can still be given up, of those of some
+-- reservations that the transaction has released or let expire, before GiveUpPayments. Those of a
+-- reservation that it has passed over are whose it is.
+SELECT p.id FROM payments p JOIN inventory_reservations r ON r.id = p.reservation_id
+WHERE p.reservation_id = ANY (sqlc.arg(reservation_ids)::bigint[]) AND p.status IN ('pending', 'completed')
+    AND r.status IN ('released', 'expired')
+ORDER BY p.id FOR NO KEY UPDATE OF p;
 
 -- name: GiveUpPayments :many
 -- GiveUpPayments ends the payments of reservations that were released or have expired: those

@@ -366,11 +366,13 @@ func TestSweepersAtOnce(t *testing.T) {
 
 	mug := s.product(t, 500, 10)
 	held, free := s.reserved(t, "held", order.Item{ProductID: mug, Quantity: 1}), s.reserved(t, "free", order.Item{ProductID: mug, Quantity: 1})
+	s.paymentFor(t, held, "pay held")
 	s.age(t, held.ID)
 	s.age(t, free.ID)
-	holder := begin(t, s.admin)
+	holder := begin(t, s.admin) // as Confirm does
 	exec(t, holder, "select from inventory_reservations where id = $1 for no key update", held.ID)
-	released, err := order.ReleaseExpired(t.Context(), s.db, 10)
+	exec(t, holder, "select from payments where reservation_id = $1 for no key update", held.ID)
+	released, err := order.ReleaseExpired(t.Context(), s.impatient(), 10)
 	require.NoError(t, err)
 	require.Equal(t, 1, released)
 	require.Equal(t, db.ReservationStatusActive, s.reservation(t, held.ID).Status)

@@ -499,13 +499,15 @@ func (q *Queries) LockPaymentOfOrder(ctx context.Context, orderID int64) (Paymen
 }
 
 const lockPaymentsOfReservations = `-- name: LockPaymentsOfReservations :many
-SELECT id FROM payments
-WHERE reservation_id = ANY ($1::bigint[]) AND status IN ('pending', 'completed')
-ORDER BY id FOR NO KEY UPDATE
+SELECT p.id FROM payments p JOIN inventory_reservations r ON r.id = p.reservation_id
+WHERE p.reservation_id = ANY ($1::bigint[]) AND p.status IN ('pending', 'completed')
+    AND r.status IN ('released', 'expired')
+ORDER BY p.id FOR NO KEY UPDATE OF p
 `
 
-// LockPaymentsOfReservations locks the payments of some reservations that can still be given up,
-// before GiveUpPayments. The caller holds the locks of the reservations.
+// LockPaymentsOfReservations locks the payments that can still be given up, of those of some
+// reservations that the transaction has released or let expire, before GiveUpPayments. Those of a
+// reservation that it has passed over are whose it is.
 func (q *Queries) LockPaymentsOfReservations(ctx context.Context, reservationIds []int64) ([]int64, error) {
 	rows, err := q.db.Query(ctx, lockPaymentsOfReservations, reservationIds)
 	if err != nil {
