@@ -362,7 +362,8 @@ func (l latency) String() string {
 
 // conditions are PostgreSQL's names of the SQLSTATEs that a demonstration meets.
 var conditions = map[string]string{
-	"40001": "serialization_failure", "40P01": "deadlock_detected", "53300": "too_many_connections", "57P01": "admin_shutdown",
+	"23505": "unique_violation", "40001": "serialization_failure", "40P01": "deadlock_detected", "53300": "too_many_connections",
+	"55P03": "lock_not_available", "57P01": "admin_shutdown", "57P02": "crash_shutdown", "57P03": "cannot_connect_now",
 }
 
 // named adds the names to SQLSTATEs.
