@@ -169,7 +169,7 @@ func problemOf(ctx context.Context, err error) *problem {
 		}
 		return &problem{problemType: unknownNoKey, detail: unknownNoKey.detail + " " + rec.repeated, cause: err}
 	}
-	if _, ok := errors.AsType[*txn.HookError](err); ok {
+	if _, ok := errors.AsType[*txn.HookError](err); ok || errors.Is(err, txn.ErrAnswerLost) {
 		return because(answerLost, err, nil)
 	}
 	for _, of := range []func(error) *problem{accountProblem, orderProblem, bookingProblem, blogProblem} {

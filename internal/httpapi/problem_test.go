@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/interlock-go/interlock/internal/httpapi"
@@ -281,6 +282,12 @@ func TestAnswerLost(t *testing.T) {
 	require.Equal(t, http.StatusCreated, a.status, a.text)
 	require.Equal(t, true, a.body["replayed"])
 	require.EqualValues(t, 1005, s.balance(t, ada))
+
+	// A service that asked again for what was lost, in vain, has changed something all the same.
+	s.api.Handle("GET /lost", func() error {
+		return fmt.Errorf("book: %w; asked again: %w", txn.ErrAnswerLost, &pgconn.PgError{Code: "40001"})
+	})
+	requireProblem(t, "answer-lost", s.get(t, "/lost"))
 }
 
 // A request that waits for too long is ended, and so is its transaction.
