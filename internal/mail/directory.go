@@ -13,7 +13,8 @@ import (
 )
 
 // A Directory keeps messages as files, one for each key: for a program that takes them from
-// there, and for tests. A message that comes again finds its file, and changes nothing.
+// there, and for tests. A message that comes again finds its file, and changes nothing; of one
+// that was taken away there is a second file, of the same name and with the same Message-ID.
 type Directory struct {
 	path, from string
 }
@@ -34,7 +35,7 @@ func NewDirectory(path, from string) (*Directory, error) {
 }
 
 // File is the path of the file of the message with a key. It is there if and only if the
-// message was sent, and then it is complete.
+// message was sent, and not taken away since, and then it is complete.
 func (d *Directory) File(key string) string {
 	return filepath.Join(d.path, strings.ReplaceAll(atom(key), "/", "=2f")+".eml")
 }
