@@ -680,7 +680,7 @@ func (q *AutocommitQueries) ListTagsOfPost(ctx context.Context, postID int64) ([
 }
 
 // ListUnsettledPayments lists payments that the provider was asked for first longer ago than
-// max_age_ms, without an answer since.
+// max_age_ms, without an answer since, or that are older and were never asked for.
 //
 // Reads payments.
 func (q *AutocommitQueries) ListUnsettledPayments(ctx context.Context, arg ListUnsettledPaymentsParams) ([]Payment, error) {
@@ -688,8 +688,8 @@ func (q *AutocommitQueries) ListUnsettledPayments(ctx context.Context, arg ListU
 }
 
 // ListUnsettledRefunds lists refunds that the provider was asked for first longer ago than
-// max_age_ms, without an answer since, and those that it declined and that nobody has asked for
-// anew.
+// max_age_ms, without an answer since, those that are older and were never asked for, and those
+// that it declined and that nobody has asked for anew.
 //
 // Reads refunds.
 func (q *AutocommitQueries) ListUnsettledRefunds(ctx context.Context, arg ListUnsettledRefundsParams) ([]Refund, error) {

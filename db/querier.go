@@ -247,14 +247,14 @@ type ReadQuerier interface {
 	ListTagsOfPost(ctx context.Context, postID int64) ([]Tag, error)
 
 	// ListUnsettledPayments lists payments that the provider was asked for first longer ago than
-	// max_age_ms, without an answer since.
+	// max_age_ms, without an answer since, or that are older and were never asked for.
 	//
 	// Reads payments.
 	ListUnsettledPayments(ctx context.Context, arg ListUnsettledPaymentsParams) ([]Payment, error)
 
 	// ListUnsettledRefunds lists refunds that the provider was asked for first longer ago than
-	// max_age_ms, without an answer since, and those that it declined and that nobody has asked for
-	// anew.
+	// max_age_ms, without an answer since, those that are older and were never asked for, and those
+	// that it declined and that nobody has asked for anew.
 	//
 	// Reads refunds.
 	ListUnsettledRefunds(ctx context.Context, arg ListUnsettledRefundsParams) ([]Refund, error)

@@ -735,7 +735,7 @@ func (q *Queries) ListTagsOfPost(ctx context.Context, postID int64) ([]Tag, erro
 }
 
 // ListUnsettledPayments lists payments that the provider was asked for first longer ago than
-// max_age_ms, without an answer since.
+// max_age_ms, without an answer since, or that are older and were never asked for.
 //
 // Reads payments.
 func (q *Queries) ListUnsettledPayments(ctx context.Context, arg ListUnsettledPaymentsParams) ([]Payment, error) {
@@ -743,8 +743,8 @@ func (q *Queries) ListUnsettledPayments(ctx context.Context, arg ListUnsettledPa
 }
 
 // ListUnsettledRefunds lists refunds that the provider was asked for first longer ago than
-// max_age_ms, without an answer since, and those that it declined and that nobody has asked for
-// anew.
+// max_age_ms, without an answer since, those that are older and were never asked for, and those
+// that it declined and that nobody has asked for anew.
 //
 // Reads refunds.
 func (q *Queries) ListUnsettledRefunds(ctx context.Context, arg ListUnsettledRefundsParams) ([]Refund, error) {

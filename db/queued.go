@@ -923,7 +923,7 @@ func (q *QueuedQueries) ListTagsOfPost(postID int64) *txn.Pending[[]Tag] {
 }
 
 // ListUnsettledPayments lists payments that the provider was asked for first longer ago than
-// max_age_ms, without an answer since.
+// max_age_ms, without an answer since, or that are older and were never asked for.
 //
 // Reads payments.
 func (q *QueuedQueries) ListUnsettledPayments(arg ListUnsettledPaymentsParams) *txn.Pending[[]Payment] {
@@ -933,8 +933,8 @@ func (q *QueuedQueries) ListUnsettledPayments(arg ListUnsettledPaymentsParams) *
 }
 
 // ListUnsettledRefunds lists refunds that the provider was asked for first longer ago than
-// max_age_ms, without an answer since, and those that it declined and that nobody has asked for
-// anew.
+// max_age_ms, without an answer since, those that are older and were never asked for, and those
+// that it declined and that nobody has asked for anew.
 //
 // Reads refunds.
 func (q *QueuedQueries) ListUnsettledRefunds(arg ListUnsettledRefundsParams) *txn.Pending[[]Refund] {
@@ -2032,7 +2032,7 @@ func (q *QueuedReadQueries) ListTagsOfPost(postID int64) *txn.Pending[[]Tag] {
 }
 
 // ListUnsettledPayments lists payments that the provider was asked for first longer ago than
-// max_age_ms, without an answer since.
+// max_age_ms, without an answer since, or that are older and were never asked for.
 //
 // Reads payments.
 func (q *QueuedReadQueries) ListUnsettledPayments(arg ListUnsettledPaymentsParams) *txn.Pending[[]Payment] {
@@ -2042,8 +2042,8 @@ func (q *QueuedReadQueries) ListUnsettledPayments(arg ListUnsettledPaymentsParam
 }
 
 // ListUnsettledRefunds lists refunds that the provider was asked for first longer ago than
-// max_age_ms, without an answer since, and those that it declined and that nobody has asked for
-// anew.
+// max_age_ms, without an answer since, those that are older and were never asked for, and those
+// that it declined and that nobody has asked for anew.
 //
 // Reads refunds.
 func (q *QueuedReadQueries) ListUnsettledRefunds(arg ListUnsettledRefundsParams) *txn.Pending[[]Refund] {

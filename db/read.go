@@ -361,7 +361,7 @@ func (q *ReadQueries) ListTagsOfPost(ctx context.Context, postID int64) ([]Tag, 
 }
 
 // ListUnsettledPayments lists payments that the provider was asked for first longer ago than
-// max_age_ms, without an answer since.
+// max_age_ms, without an answer since, or that are older and were never asked for.
 //
 // Reads payments.
 func (q *ReadQueries) ListUnsettledPayments(ctx context.Context, arg ListUnsettledPaymentsParams) ([]Payment, error) {
@@ -369,8 +369,8 @@ func (q *ReadQueries) ListUnsettledPayments(ctx context.Context, arg ListUnsettl
 }
 
 // ListUnsettledRefunds lists refunds that the provider was asked for first longer ago than
-// max_age_ms, without an answer since, and those that it declined and that nobody has asked for
-// anew.
+// max_age_ms, without an answer since, those that are older and were never asked for, and those
+// that it declined and that nobody has asked for anew.
 //
 // Reads refunds.
 func (q *ReadQueries) ListUnsettledRefunds(ctx context.Context, arg ListUnsettledRefundsParams) ([]Refund, error) {

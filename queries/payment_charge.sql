@@ -50,10 +50,10 @@ RETURNING *, (asked_at <= now() - sqlc.arg(max_age_ms)::bigint * interval '1 mil
 
 -- name: ListUnsettledPayments :many
 -- ListUnsettledPayments lists payments that the provider was asked for first longer ago than
--- max_age_ms, without an answer since.
+-- max_age_ms, without an answer since, or that are older and were never asked for.
 SELECT * FROM payments
-WHERE status = 'pending' AND asked_at <= now() - sqlc.arg(max_age_ms)::bigint * interval '1 millisecond'
-ORDER BY asked_at, id LIMIT sqlc.arg(max_rows);
+WHERE status = 'pending' AND coalesce(asked_at, created_at) <= now() - sqlc.arg(max_age_ms)::bigint * interval '1 millisecond'
+ORDER BY coalesce(asked_at, created_at), id LIMIT sqlc.arg(max_rows);
 
 -- name: CompletePayment :one
 -- CompletePayment records what the provider charged. The caller holds the payment's lock, and

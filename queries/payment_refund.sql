@@ -39,10 +39,10 @@ FROM begun JOIN payments p ON p.id = begun.payment_id;
 
 -- name: ListUnsettledRefunds :many
 -- ListUnsettledRefunds lists refunds that the provider was asked for first longer ago than
--- max_age_ms, without an answer since, and those that it declined and that nobody has asked for
--- anew.
+-- max_age_ms, without an answer since, those that are older and were never asked for, and those
+-- that it declined and that nobody has asked for anew.
 SELECT r.* FROM refunds r
-WHERE r.status = 'pending' AND r.asked_at <= now() - sqlc.arg(max_age_ms)::bigint * interval '1 millisecond'
+WHERE r.status = 'pending' AND coalesce(r.asked_at, r.created_at) <= now() - sqlc.arg(max_age_ms)::bigint * interval '1 millisecond'
     OR r.status = 'failed' AND NOT EXISTS (SELECT FROM refunds n WHERE n.payment_id = r.payment_id AND n.id > r.id)
 ORDER BY r.id LIMIT sqlc.arg(max_rows);
 

@@ -202,14 +202,15 @@ const DefaultUnsettled = 100
 
 // An Unsettled is money of which nobody knows where it is, or that does not go where it should.
 type Unsettled struct {
-	Payments []Payment // asked for, and not answered
-	Refunds  []Refund  // asked for, and not answered, or declined and not asked for anew
+	Payments []Payment // not answered, or never asked for
+	Refunds  []Refund  // not answered, or never asked for, or declined and not asked for anew
 }
 
-// FindUnsettled lists the payments and refunds that workers have given up on (ErrUnsettled), and
-// the refunds that were declined, those first that have been for longest. Look them up at the
-// provider, and tell RecordCharge or RecordRefund; ask for a refund that was declined by
-// RequestRefund, when what was in its way is gone.
+// FindUnsettled lists the payments and refunds that workers have given up on (ErrUnsettled) or
+// never came to, because nobody told them or the job was lost, and the refunds that were declined,
+// those first that have been for longest. Look them up at the provider, and tell RecordCharge or
+// RecordRefund; ask for a refund that was declined by RequestRefund, when what was in its way is
+// gone, and for an order's payment by RequestCharge, or cancel the order.
 //
 // It locks nothing, and READ COMMITTED is enough. Its errors are the server's, or ErrInvalid.
 func FindUnsettled(ctx context.Context, t txn.ReadTransactor, r UnsettledRequest) (Unsettled, error) {

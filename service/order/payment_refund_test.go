@@ -167,6 +167,15 @@ func TestDeclinedRefund(t *testing.T) {
 	require.Empty(t, unsettled.Refunds)
 	require.Equal(t, db.PaymentStatusRefunded, s.payment(t, p.ID).Status)
 
+	// The job of one is lost.
+	_, lost := s.paid(t, b, "lost", order.Item{ProductID: mug, Quantity: 1})
+	_, err = order.RequestRefund(t.Context(), s.db, order.RefundRequest{PaymentID: lost.ID, Reason: "test"})
+	require.NoError(t, err)
+	exec(t, s.admin, "update refunds set created_at = now() - interval '24 hours' where payment_id = $1", lost.ID)
+	unsettled, err = order.FindUnsettled(t.Context(), s.db, order.UnsettledRequest{})
+	require.NoError(t, err)
+	require.Equal(t, []order.Refund{s.refund(t, lost.ID)}, unsettled.Refunds)
+
 	// Several ask anew at once, at each level.
 	for _, level := range isolations {
 		d := s.at(level)

@@ -367,6 +367,15 @@ func TestUnsettledPayment(t *testing.T) {
 	_, err = order.FindUnsettled(t.Context(), s.db, order.UnsettledRequest{After: -1})
 	require.ErrorIs(t, err, order.ErrInvalid)
 
+	// Nobody has asked for it, though somebody should have long ago: its job is lost.
+	forgotten := s.placed(t, s.user(t), "forgotten", order.Item{ProductID: mug, Quantity: 1})
+	exec(t, s.admin, "update payments set created_at = now() - interval '24 hours' where order_id = $1", forgotten.OrderID)
+	unsettled, err = order.FindUnsettled(t.Context(), s.db, order.UnsettledRequest{})
+	require.NoError(t, err)
+	require.Len(t, unsettled.Payments, 2)
+	require.Equal(t, forgotten.OrderID, unsettled.Payments[1].OrderID)
+	require.NoError(t, order.RequestCharge(t.Context(), s.db, forgotten.OrderID))
+
 	// Somebody has looked it up.
 	_, err = order.RecordCharge(t.Context(), s.db, order.ChargeResult{PaymentID: p.ID, Reference: b.effects["pay"]})
 	require.NoError(t, err)

@@ -366,8 +366,8 @@ func (q *Queries) GiveUpPayments(ctx context.Context, reservationIds []int64) ([
 
 const listUnsettledPayments = `-- name: ListUnsettledPayments :many
 SELECT id, order_id, user_id, amount_minor, method, status, provider_key, created_at, reservation_id, asked_at, charge_reference, decline_code FROM payments
-WHERE status = 'pending' AND asked_at <= now() - $1::bigint * interval '1 millisecond'
-ORDER BY asked_at, id LIMIT $2
+WHERE status = 'pending' AND coalesce(asked_at, created_at) <= now() - $1::bigint * interval '1 millisecond'
+ORDER BY coalesce(asked_at, created_at), id LIMIT $2
 `
 
 type ListUnsettledPaymentsParams struct {
@@ -376,7 +376,7 @@ type ListUnsettledPaymentsParams struct {
 }
 
 // ListUnsettledPayments lists payments that the provider was asked for first longer ago than
-// max_age_ms, without an answer since.
+// max_age_ms, without an answer since, or that are older and were never asked for.
 func (q *Queries) ListUnsettledPayments(ctx context.Context, arg ListUnsettledPaymentsParams) ([]Payment, error) {
 	rows, err := q.db.Query(ctx, listUnsettledPayments, arg.MaxAgeMs, arg.MaxRows)
 	if err != nil {

@@ -241,7 +241,7 @@ func (q *Queries) ListRefundsOfPayment(ctx context.Context, paymentID int64) ([]
 
 const listUnsettledRefunds = `-- name: ListUnsettledRefunds :many
 SELECT r.id, r.payment_id, r.amount_minor, r.status, r.reason, r.provider_key, r.asked_at, r.refund_reference, r.decline_code, r.created_at FROM refunds r
-WHERE r.status = 'pending' AND r.asked_at <= now() - $1::bigint * interval '1 millisecond'
+WHERE r.status = 'pending' AND coalesce(r.asked_at, r.created_at) <= now() - $1::bigint * interval '1 millisecond'
     OR r.status = 'failed' AND NOT EXISTS (SELECT FROM refunds n WHERE n.payment_id = r.payment_id AND n.id > r.id)
 ORDER BY r.id LIMIT $2
 `
@@ -252,8 +252,8 @@ type ListUnsettledRefundsParams struct {
 }
 
 // ListUnsettledRefunds lists refunds that the provider was asked for first longer ago than
-// max_age_ms, without an answer since, and those that it declined and that nobody has asked for
-// anew.
+// max_age_ms, without an answer since, those that are older and were never asked for, and those
+// that it declined and that nobody has asked for anew.
 func (q *Queries) ListUnsettledRefunds(ctx context.Context, arg ListUnsettledRefundsParams) ([]Refund, error) {
 	rows, err := q.db.Query(ctx, listUnsettledRefunds, arg.MaxAgeMs, arg.MaxRows)
 	if err != nil {
