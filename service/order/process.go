@@ -45,7 +45,8 @@ type Processed struct {
 }
 
 // Process credits a user, and changes the prices of products in its orders, while these orders
-// stay as they are: all of it or nothing, once for each key.
+// stay as they are: all of it or nothing, once for each key. The key is the credit's: a call with a
+// key that has credited is taken for the same request, whatever its prices are, and sets none.
 //
 // It locks the user FOR NO KEY UPDATE, which keeps new orders out; the account, as the Crediter
 // does; then the products, those that change FOR NO KEY UPDATE first, all others in the user's
