@@ -2,6 +2,7 @@ package booking_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -165,6 +166,7 @@ func TestFreeAgain(t *testing.T) {
 // began earlier, and by its own time, now(), the hold would not have ended.
 func TestHoldEndsByTheClock(t *testing.T) {
 	h := setup(t, txn.Config{})
+	undone := errors.New("undone")
 	for _, level := range isolations {
 		event, ada, bob := h.event(t, 1, "A1"), h.user(t), h.user(t)
 		opts := txn.Options{Label: "test: slow", Locks: []txn.Key{booking.UserKey(ada), booking.UserKey(bob)}}
@@ -188,7 +190,13 @@ func TestHoldEndsByTheClock(t *testing.T) {
 			page, err := booking.AvailableSeats(ctx, tx, booking.SeatsRequest{Event: event})
 			require.NoError(t, err)
 			require.Len(t, page.Seats, 1)
-			_, err = booking.Book(ctx, tx, booking.BookRequest{Event: event, User: bob, Seat: "A1"})
+			if err := tx.Savepoint(ctx, func(ctx context.Context, tx *txn.Tx) error {
+				_, err := booking.Book(ctx, tx, booking.BookRequest{Event: event, User: bob, Seat: "A1"})
+				return errors.Join(err, undone)
+			}); err.Error() != undone.Error() {
+				return err
+			}
+			_, err = booking.BookAny(ctx, tx, booking.BookAnyRequest{Event: event, User: bob, Key: fmt.Sprint("k", event)})
 			return err
 		}), level)
 		require.Equal(t, fmt.Sprint("A1 booked by ", bob), h.seats(t, event), level)
