@@ -265,7 +265,8 @@ func backend(t *testing.T, d *txn.DB) int {
 }
 
 // Sixty at once read a number and write it back, one higher: none is lost, and none has to
-// be repeated.
+// be repeated. At SERIALIZABLE a few may have to be: the server releases a transaction's locks
+// a moment before it notes for others of that level that the transaction is over.
 func TestLocksSerializeIncrements(t *testing.T) {
 	f := setup(t, txn.Config{})
 	key := txn.NewKey("account", 1)
@@ -273,12 +274,16 @@ func TestLocksSerializeIncrements(t *testing.T) {
 		_, err := f.Admin(t).Exec(t.Context(), "update accounts set balance = 0 where id = 1")
 		require.NoError(t, err)
 		const goroutines, each = 60, 5
+		attempts := 1
+		if isolation == txn.Serializable {
+			attempts = 10
+		}
 		var all sync.WaitGroup
 		var failures atomic.Int64
 		for range goroutines {
 			all.Go(func() {
 				for range each {
-					err := txn.WithTx(t.Context(), f.db, txn.Options{Isolation: isolation, Locks: []txn.Key{key}, MaxAttempts: 1},
+					err := txn.WithTx(t.Context(), f.db, txn.Options{Isolation: isolation, Locks: []txn.Key{key}, MaxAttempts: attempts},
 						func(ctx context.Context, tx *txn.Tx) error {
 							var n int64
 							if err := tx.QueryRow(ctx, "select balance from accounts where id = $1", 1).Scan(&n); err != nil {
